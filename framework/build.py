@@ -1,0 +1,146 @@
+"""From a checked recipe to objects; the only caller of the constructors that the registries hold."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from framework.data import Data, Dataset, Facts
+from framework.divergence import Term
+from framework.errors import IncompatibleParts, OptionError, Problem, RecipeError
+from framework.learner import Learner
+from framework.options import deferred, options_of
+from framework.randomness import rekey
+from framework.schema import Part, Recipe, Weighted
+from framework.trainer import Trainer
+
+_BAD: Any = object()  # stands for a part whose problem is reported already
+
+
+@dataclass(frozen=True)
+class Built:
+    """The objects of a recipe, except the loaded data."""
+
+    learner: Learner
+    trainer: Trainer
+    facts: Facts
+
+
+def build_data(recipe: Recipe, data_directory: Path) -> Data:
+    """Build the recipe's data set; nothing is read yet.
+
+    Raises:
+        RecipeError: an option's value is refused.
+    """
+    builder = _Builder(recipe)
+    built = builder.part(recipe.data, {"data_directory": data_directory})
+    builder.finish()
+    data: Data = built
+    return data
+
+
+def build(recipe: Recipe, data: Data, dataset: Dataset | None = None) -> Built:
+    """Build the learner and all its parts: encoder, decoder, prior, divergences, learner, in the constructor's order.
+
+    Args:
+        recipe: a checked recipe.
+        data: its data set.
+        dataset: the loaded data; None takes the facts that are known without loading.
+
+    Raises:
+        RecipeError: an option's value is refused, or parts do not fit together.
+    """
+    builder = _Builder(recipe)
+    trainer = builder.part(recipe.trainer, {})
+    facts = builder.facts(data) if dataset is None else dataset.facts
+    learner = _BAD
+    if facts is not _BAD:
+        context = {"facts": facts, "input_shape": facts.input_shape, "dataset_size": facts.dataset_size}
+        scalars = {key: value for key, value in recipe.learner.options.items() if isinstance(value, int | float | str)}
+        learner = builder.part(recipe.learner, {**context, **scalars})
+    builder.finish()
+    return Built(learner, trainer, facts)
+
+
+class _Builder:
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.problems: list[Problem] = []
+
+    def finish(self) -> None:
+        if self.problems:
+            raise RecipeError(self.problems)
+
+    def facts(self, data: Data) -> Any:
+        try:
+            return data.facts()
+        except OptionError as error:
+            self._refused(error, self.recipe.data)
+            return _BAD
+
+    def part(self, part: Part, context: Mapping[str, Any]) -> Any:
+        """Return the built part, a function that builds it later, or `_BAD`."""
+        known = dict(context)
+        arguments: dict[str, Any] = {}
+        options = options_of(part.entry.factory)
+        for name, option in options.items():
+            if name in part.options:
+                later = deferred(option.annotation) is not None
+                arguments[option.parameter] = self._value(part.options[name], known, later=later)
+                # What a learner has built so far is context for what it builds next: a prior may ask for the encoder.
+                known.setdefault(name, arguments[option.parameter])
+            elif name in known:
+                arguments[option.parameter] = known[name]
+        if any(_holds_bad(value) for value in arguments.values()):
+            return _BAD
+        # Each part starts from a key of its own: adding one does not change how another is initialised.
+        rekey(self.recipe.seed, f"initialise/{part.path}", 0)
+        try:
+            return part.entry.factory(**arguments)
+        except IncompatibleParts as error:
+            for misfit in error.misfits:
+                self._refused(misfit, part)
+        except OptionError as error:
+            self._refused(error, part)
+        except ValueError as error:
+            where = part.path or "learner"
+            self.problems.append(Problem(str(error), where, mark=self.recipe.mark(where)))
+        return _BAD
+
+    def _value(self, value: Any, context: Mapping[str, Any], *, later: bool = False) -> Any:
+        if isinstance(value, Weighted):
+            divergence, weight = self._value(value.part, context), self._value(value.weight, context)
+            return _BAD if divergence is _BAD or weight is _BAD else Term(divergence, weight)
+        if isinstance(value, Part):
+            return self._later(value, context) if later else self.part(value, context)
+        if isinstance(value, dict):
+            return {key: self._value(item, context) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(self._value(item, context) for item in value)
+        return value
+
+    def _later(self, part: Part, context: Mapping[str, Any]) -> Any:
+        options = options_of(part.entry.factory)
+        arguments = {options[name].parameter: self._value(value, context) for name, value in part.options.items()}
+        if any(_holds_bad(value) for value in arguments.values()):
+            return _BAD
+        return functools.partial(part.entry.factory, **arguments)
+
+    def _refused(self, error: OptionError, part: Part) -> None:
+        path = f"{part.path}.{error.option}" if part.path else error.option
+        self.problems.append(
+            Problem(
+                "this value is refused", path, str(error.found), error.expected, error.write, self.recipe.mark(path)
+            )
+        )
+
+
+def _holds_bad(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_holds_bad(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return any(_holds_bad(item) for item in value)
+    return value is _BAD

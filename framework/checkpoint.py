@@ -1,0 +1,97 @@
+"""Checkpoints: plain containers of tensors, written so that a kill at any moment leaves a good one."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from framework.run_directory import atomic, sync_folder
+
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+MANIFEST = "manifest.json"
+
+
+class CheckpointError(OSError):
+    """No checkpoint can be read; the message names each and says why. Exit code 74."""
+
+
+def save(state: dict[str, Any], folder: Path, *, best: bool) -> None:
+    """Write `last.ckpt`, keeping the one before as `previous.ckpt`; `best.ckpt` becomes the same file when it is the best.
+
+    The manifest, which holds the sha256 of every checkpoint written, comes first: whichever of the renames a kill lets
+    happen, each file that has a name is whole and in the manifest.
+
+    Args:
+        state: tensors, numbers, strings, lists and dicts of them.
+        folder: the run's checkpoint folder.
+        best: whether this is the best so far.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getbuffer()
+    fresh = folder / ".fresh.ckpt"
+    with atomic(fresh) as file:
+        file.write(content)
+    sums = [*_manifest(folder), hashlib.sha256(content).hexdigest()]
+    with atomic(folder / MANIFEST) as file:
+        file.write(json.dumps(sums, indent=1).encode())
+    if best:
+        link = folder / ".best.ckpt"
+        link.unlink(missing_ok=True)
+        os.link(fresh, link)
+        link.replace(folder / BEST)
+    if (folder / LAST).exists():
+        (folder / LAST).replace(folder / PREVIOUS)
+    fresh.replace(folder / LAST)
+    sync_folder(folder)
+
+
+def load_last(folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
+    """Return the newest checkpoint that is whole; one that is damaged is passed over, by name.
+
+    Args:
+        folder: the run's checkpoint folder.
+        warn: called with a sentence for each checkpoint that is passed over.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    reasons = []
+    for name in (LAST, PREVIOUS):
+        try:
+            return load(folder / name)
+        except CheckpointError as error:
+            reasons.append(str(error))
+            if (folder / name).exists():
+                warn(f"{error}; the one before is used")
+    raise CheckpointError("no checkpoint can be read: " + "; ".join(reasons))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return one checkpoint's content, its tensors on the CPU.
+
+    Raises:
+        CheckpointError: it is missing, or its bytes are not those that were written.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    if hashlib.sha256(content).hexdigest() not in _manifest(path.parent):
+        raise CheckpointError(f"{path} is damaged: its sha256 is not in {MANIFEST}")
+    # Nothing but tensors and plain containers is ever unpickled: a checkpoint cannot run code.
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return state
+
+
+def _manifest(folder: Path) -> list[str]:
+    path = folder / MANIFEST
+    sums: list[str] = json.loads(path.read_text()) if path.exists() else []
+    return sums

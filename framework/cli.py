@@ -1,0 +1,168 @@
+"""The command line. What is heavy is imported inside the commands: `fw --help` starts without torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from framework.errors import NonFiniteError, RecipeError
+
+if TYPE_CHECKING:
+    from framework.run import Outcome
+
+# Exit codes, beside 0 for done and 1 for a bug.
+WRONG_RECIPE, INPUT_OUTPUT, STOPPED, NON_FINITE = 2, 74, 75, 76
+
+app = typer.Typer(
+    name="fw",
+    help="Latent-variable models and policy gradients from the same interchangeable parts.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, a YAML file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Changes to it.", show_default=False)
+]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A Python file that registers parts; repeatable.")
+]
+DataDirectory = Annotated[
+    Path | None,
+    typer.Option("--data-dir", metavar="DIR", help="Where data are looked for. [FW_DATA_DIR, or the cache]"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON in the last line.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    plugin: Plugins = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where run directories are made.")] = Path("runs"),
+    data_dir: DataDirectory = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check, load and build everything; train nothing.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Train a recipe."""
+    with _exit_codes():
+        from framework import run as running
+
+        prepared = running.prepare(recipe, overrides or [], plugin or [], _data_directory(data_dir))
+        if dry_run:
+            from framework.show import describe_recipe
+
+            typer.echo(describe_recipe(prepared.recipe, prepared.built.learner))
+            typer.echo(f"data: {prepared.dataset.source.description} from {prepared.dataset.source.location}")
+            for sentence in (*prepared.dataset.source.fallbacks, *prepared.notes):
+                typer.echo(f"note: {sentence}")
+            typer.echo("nothing was trained: --dry-run")
+            return
+        _conclude(lambda: running.run(prepared, out, _console()), json)
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)],
+    overrides: Overrides = None,
+    data_dir: DataDirectory = None,
+    json: Json = False,
+) -> None:
+    """Go on with a run where it was cut off, exactly."""
+    with _exit_codes():
+        from framework import run as running
+
+        _conclude(lambda: running.resume(run, overrides or [], _data_directory(data_dir), _console()), json)
+
+
+@app.command()
+def check(
+    recipe: RecipePath, overrides: Overrides = None, plugin: Plugins = None, data_dir: DataDirectory = None
+) -> None:
+    """Check a recipe: everything that is wrong with it, in one report."""
+    with _exit_codes():
+        from framework.show import check_recipe
+
+        checked, _ = check_recipe(recipe, overrides or [], plugin or [], _data_directory(data_dir))
+        typer.echo(f"{recipe}: right ({checked.name})")
+
+
+@app.command(name="list")
+def list_parts(
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="encoder, divergence, …")] = None,
+    plugin: Plugins = None,
+) -> None:
+    """List the parts that recipes can name."""
+    with _exit_codes():
+        from framework.show import list_registered
+
+        typer.echo(list_registered(kind, plugin or []))
+
+
+@app.command()
+def show(
+    what: Annotated[str, typer.Argument(metavar="NAME|RECIPE", help="A part's name, or a recipe.", show_default=False)],
+    overrides: Overrides = None,
+    plugin: Plugins = None,
+    data_dir: DataDirectory = None,
+) -> None:
+    """Show a part's options and documentation, or a recipe resolved and its objective."""
+    with _exit_codes():
+        from framework.show import check_recipe, describe_part, describe_recipe
+
+        if Path(what).suffix in (".yaml", ".yml"):
+            recipe, built = check_recipe(Path(what), overrides or [], plugin or [], _data_directory(data_dir))
+            typer.echo(describe_recipe(recipe, built.learner))
+        else:
+            typer.echo(describe_part(what, plugin or []))
+
+
+def _conclude(train: Callable[[], Outcome], json: bool) -> None:
+    outcome = train()
+    if json:
+        from json import dumps
+
+        typer.echo(dumps({"run": str(outcome.directory), "summary": outcome.summary}))
+    if outcome.summary is None:
+        raise typer.Exit(STOPPED)
+
+
+def _data_directory(chosen: Path | None) -> Path:
+    from framework.data import default_directory
+
+    return chosen or default_directory(dict(os.environ))
+
+
+def _console() -> object:
+    from rich.console import Console
+
+    return Console()
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Turn what a user can mend into a message and an exit code; anything else is a bug and keeps its traceback."""
+    try:
+        yield
+    except RecipeError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(WRONG_RECIPE)
+    except NonFiniteError as error:
+        typer.echo(f"training stopped: {error}", err=True)
+        sys.exit(NON_FINITE)
+    except OSError as error:
+        typer.echo(f"input/output: {error}", err=True)
+        sys.exit(INPUT_OUTPUT)

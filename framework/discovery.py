@@ -1,0 +1,82 @@
+"""Finding plugins: the entry-point group `framework.plugins`, and files named on the command line."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from framework.errors import Problem, RecipeError, nearest
+
+GROUP = "framework.plugins"
+
+
+@dataclass(frozen=True)
+class BrokenPlugin:
+    """A plugin that could not be imported; what it would have registered is missing, all else works.
+
+    Args:
+        name: the entry point and its distribution, or the file.
+        error: the exception in one line, with the place it was raised at.
+    """
+
+    name: str
+    error: str
+
+    def __str__(self) -> str:
+        return f"plugin {self.name} is broken and was left out: {self.error}"
+
+
+def load_plugins(files: Iterable[Path] = ()) -> list[BrokenPlugin]:
+    """Import every installed plugin and the given files; return those that failed.
+
+    Raises:
+        RecipeError: a file does not exist.
+    """
+    broken = []
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        try:
+            point.load()
+        except Exception as error:  # other people's code: whatever it raises must not stop what does not need it
+            origin = f" of {point.dist.name}" if point.dist else ""
+            broken.append(BrokenPlugin(f"{point.name!r}{origin} ({point.value})", _one_line(error)))
+    for file in files:
+        if not file.is_file():
+            folder = file.parent if file.parent.is_dir() else Path()
+            name = nearest(file.name, [other.name for other in folder.glob("*.py")])
+            raise RecipeError(
+                [Problem(f"{file}: there is no such plugin file", write=str(folder / name) if name else "")]
+            )
+        try:
+            _import_file(file)
+        except Exception as error:  # as above
+            broken.append(BrokenPlugin(str(file), _one_line(error)))
+    return broken
+
+
+def _import_file(file: Path) -> None:
+    # The resolved path is part of the name: two files may share theirs, and one file is loaded once.
+    name = f"framework_plugin_file_{file.stem}_{abs(hash(str(file.resolve()))):x}"
+    if name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None, file
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+
+
+def _one_line(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    if isinstance(error, SyntaxError):
+        place = f" ({error.filename}:{error.lineno})"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"

@@ -1,0 +1,68 @@
+"""Learner: parts, the losses they are trained by, and the optimisers that do it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from framework.optimizer import Optimizer
+from framework.registry import Registry
+from framework.schedule import Counters
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A number to be made smaller by one step of one optimiser.
+
+    Args:
+        value: [], with a graph.
+        optimizer: the key of the optimiser in `Learner.optimizers`.
+        metrics: what is logged beside it, [] each, detached; means over the batch.
+    """
+
+    value: Tensor
+    optimizer: str
+    metrics: Mapping[str, Tensor]
+
+
+class Learner(nn.Module, ABC):
+    """An algorithm: how parts are trained. A plain module, run by the one LightningModule or by a loop of your own.
+
+    Everything else (gradients, clipping, checks, the devices, the counters, records) is done around it.
+
+    Attributes:
+        notes: what a reader of its numbers should know, a sentence each: estimators used, metrics left out and why.
+    """
+
+    notes: tuple[str, ...] = ()
+
+    @abstractmethod
+    def losses(self, batch: Tensor, counters: Counters, keys: Callable[[str], None]) -> Iterator[Loss]:
+        """Yield the losses of one minibatch, in order.
+
+        Each is minimised by its optimiser before the next is asked for, so that a loss may be computed with parameters
+        that the one before has just changed: a critic first, then the model against the updated critic.
+
+        Args:
+            batch: [B, *input_shape].
+            counters: how far training has come before this step.
+            keys: re-keys the random numbers of a site.
+        """
+
+    @abstractmethod
+    def evaluate(self, batch: Tensor, keys: Callable[[str], None]) -> dict[str, Tensor]:
+        """Return the metrics of one batch at the schedules' final weights, [] each: means over the batch.
+
+        `objective` is among them: the best checkpoint is the one where it is lowest.
+        """
+
+    @abstractmethod
+    def optimizers(self) -> dict[str, Optimizer]:
+        """Return the optimisers by name; called once, after the learner has been moved to its device."""
+
+
+learners: Registry[Learner] = Registry("learner", Learner, context=("facts",))
+register_learner = learners.register

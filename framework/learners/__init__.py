@@ -1,0 +1,3 @@
+"""The learners; importing this package registers them."""
+
+from framework.learners.latent import Latent as Latent

@@ -1,0 +1,186 @@
+"""The latent learner: E_q[−log p(x|z)] + Σ_k w_k · D_k(q, p), by reparametrised gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, constraints
+
+from framework.data import Facts, Values
+from framework.decoder import Decoder
+from framework.distributions import Delta, kl_divergence
+from framework.divergence import Term
+from framework.encoder import Encoder
+from framework.errors import IncompatibleParts, OptionError
+from framework.learner import Learner, Loss, register_learner
+from framework.objective import Objective
+from framework.optimizer import Optimizer
+from framework.prior import Prior
+from framework.schedule import Counters
+
+
+@register_learner("latent")
+class Latent(Learner):
+    """Autoencoders, variational and others: reconstruction plus weighted divergences of q(z|x) from the prior.
+
+        L = 1/B Σ_b [−log p(x_b|z_b)] + Σ_k w_k · D_k(q, p),   z_b ~ q(z|x_b)
+
+    one sample of z an example; sums over pixels and latent dimensions, means over the batch only. With `kl` alone at
+    weight 1 it is the VAE, and L is the negative evidence lower bound.
+
+    Its metrics: `objective` (L), `reconstruction` (−log p(x|z), nats), `elbo` (log p(x|z) − KL(q‖p), nats, whatever the
+    objective's weights are), and one for each divergence, by label. There is no `elbo` where it would be no bound: for a
+    deterministic posterior, and for grey pixels under a Bernoulli likelihood.
+
+    Args:
+        facts: of the data; supplied by the builder.
+        latent_dim: D.
+        encoder: x → q(z|x).
+        decoder: z → p(x|z).
+        prior: p(z).
+        divergences: by label, each with its weight.
+        optimizer: of all parameters.
+
+    Raises:
+        IncompatibleParts: a likelihood that does not suit the data, a decoder of another shape, a divergence that needs a
+            density where the posterior has none, a negative weight where there may be none.
+
+    Reference: Kingma & Welling, "Auto-Encoding Variational Bayes", 2014, https://arxiv.org/abs/1312.6114.
+    """
+
+    def __init__(
+        self,
+        *,
+        facts: Facts,
+        latent_dim: int,
+        encoder: Encoder,
+        decoder: Decoder,
+        prior: Prior,
+        divergences: dict[str, Term],
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+    ) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.encoder, self.decoder, self.prior = encoder, decoder, prior
+        self.objective = _objective(divergences)
+        self.optimizer = optimizer
+        self.notes = self._check(facts)
+
+    def losses(self, batch: Tensor, counters: Counters, keys: Callable[[str], None]) -> Iterator[Loss]:
+        total, metrics = self._forward(batch, counters, keys)
+        yield Loss(total, "main", metrics)
+
+    def evaluate(self, batch: Tensor, keys: Callable[[str], None]) -> dict[str, Tensor]:
+        return self._forward(batch, None, keys)[1]
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        return {"main": self.optimizer(self.parameters())}
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Return E[x'|z] at the posterior's mean, [B, *input_shape]."""
+        likelihood: Distribution = self.decoder(self.encoder(x).mean)
+        return likelihood.mean
+
+    def generate(self, z: Tensor) -> Tensor:
+        """Return E[x|z] for latents [B, D], [B, *input_shape]."""
+        likelihood: Distribution = self.decoder(z)
+        return likelihood.mean
+
+    def _forward(
+        self, x: Tensor, counters: Counters | None, keys: Callable[[str], None]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        keys("encode")
+        q: Distribution = self.encoder(x)
+        keys("z")
+        z = q.rsample()  # [B, D]
+        keys("decode")
+        likelihood: Distribution = self.decoder(z)
+        reconstruction = -likelihood.log_prob(x).mean()
+        p: Distribution = self.prior()
+        divergence, parts = self.objective(q, p, z, counters=counters, keys=keys)
+        total = reconstruction + divergence
+        metrics = {"objective": total.detach(), "reconstruction": reconstruction.detach(), **parts}
+        if self._has_elbo:
+            with torch.no_grad():
+                metrics["elbo"] = -(reconstruction + kl_divergence(q, p, z).mean())
+        return total, metrics
+
+    @torch.no_grad()
+    def _check(self, facts: Facts) -> tuple[str, ...]:
+        """Try the parts on two blank examples; return what a reader of the numbers should know."""
+        misfits: list[OptionError] = []
+        q: Distribution = self.encoder(torch.zeros(2, *facts.input_shape))
+        if q.batch_shape != (2,) or q.event_shape != (self.latent_dim,):
+            found = f"batch shape {list(q.batch_shape)}, event shape {list(q.event_shape)} for 2 examples"
+            misfits.append(
+                OptionError("encoder", found=found, expected=f"a posterior of [2] events [{self.latent_dim}]")
+            )
+        p: Distribution = self.prior()
+        if p.event_shape != (self.latent_dim,):
+            found = f"a prior of event shape {list(p.event_shape)}"
+            misfits.append(OptionError("prior", found=found, expected=f"[{self.latent_dim}], the latent dimension"))
+        if isinstance(q, Delta):
+            misfits += [
+                OptionError(
+                    f"divergences.{leaf.label.split('/')[0]}",
+                    found=f"{leaf.label!r} with a deterministic posterior, which has no density",
+                    expected="a posterior with a density, or a divergence of samples such as mmd",
+                    write="encoder.posterior=gaussian",
+                )
+                for leaf in self.objective.leaves
+                if leaf.divergence.needs_density
+            ]
+        likelihood: Distribution = self.decoder(torch.zeros(2, self.latent_dim))
+        if likelihood.event_shape != torch.Size(facts.input_shape):
+            found = f"examples of shape {list(likelihood.event_shape)}"
+            misfits.append(OptionError("decoder", found=found, expected=f"the data's {list(facts.input_shape)}"))
+        elif unsuitable := _unsuitable(likelihood, facts.values):
+            misfits.append(unsuitable)
+        if misfits:
+            raise IncompatibleParts(misfits)
+        # Runs each part once, so that what is wrong with shapes shows here, and estimators can say what they do.
+        self.objective(q, p, q.rsample(), counters=None, keys=lambda site: None)
+        notes = [
+            f"{leaf.label}: {leaf.divergence.estimator}" for leaf in self.objective.leaves if leaf.divergence.estimator
+        ]
+        grey = _support(likelihood) is constraints.boolean and facts.values != "binary"
+        self._has_elbo = not grey and not isinstance(q, Delta)
+        if grey:
+            notes.append(
+                "no elbo: the pixels are grey, and a Bernoulli likelihood of grey pixels is a cross-entropy and no likelihood"
+                " (binarize the data, or take continuous_bernoulli)"
+            )
+        if isinstance(q, Delta):
+            notes.append("no elbo: the posterior is deterministic and has no density")
+        return tuple(notes)
+
+
+def _objective(divergences: dict[str, Term]) -> Objective:
+    try:
+        return Objective(divergences)
+    except IncompatibleParts as error:
+        raise IncompatibleParts(
+            [
+                OptionError(f"divergences.{one.option}", found=one.found, expected=one.expected, write=one.write)
+                for one in error.misfits
+            ]
+        ) from error
+
+
+def _support(likelihood: Distribution) -> constraints.Constraint:
+    support: constraints.Constraint = likelihood.support  # type: ignore[assignment]
+    return getattr(support, "base_constraint", support)
+
+
+def _unsuitable(likelihood: Distribution, values: Values) -> OptionError | None:
+    bounded = _support(likelihood) in (constraints.boolean, constraints.unit_interval)
+    if bounded and values == "real":
+        return OptionError(
+            "decoder.likelihood",
+            found=f"{type(getattr(likelihood, 'base_dist', likelihood)).__name__} on data outside [0, 1]",
+            expected="a likelihood on the real line, or data scaled to [0, 1]",
+            write="likelihood: gaussian",
+        )
+    return None

@@ -1,0 +1,125 @@
+"""The trunks that encoders, decoders, policies and critics share: functions that return plain modules.
+
+Normalisation, where there is any, is by layer or group: statistics of a batch would tie examples to each other.
+Legend: B batch, F features, C channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+Activation = Literal["relu", "elu", "gelu", "silu", "tanh"]
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+
+
+def mlp(
+    inputs: int, hidden: Sequence[int], outputs: int | None = None, *, activation: Activation = "relu"
+) -> nn.Sequential:
+    """Return a multilayer perceptron, [B, inputs] → [B, outputs], or → [B, hidden[-1]] activated when no outputs are given.
+
+    Args:
+        inputs: features in.
+        hidden: units of each hidden layer; may be empty when `outputs` is given.
+        outputs: units of a last layer without activation, or None.
+        activation: the non-linearity after each hidden layer.
+    """
+    layers: list[nn.Module] = []
+    for units in hidden:
+        layers += [nn.Linear(inputs, units), _ACTIVATIONS[activation]()]
+        inputs = units
+    if outputs is not None:
+        layers.append(nn.Linear(inputs, outputs))
+    return nn.Sequential(*layers)
+
+
+def halved(size: int, times: int) -> int:
+    """Return a side's length after `times` convolutions of stride 2 with padding 1: each rounds up."""
+    for _ in range(times):
+        size = math.ceil(size / 2)
+    return size
+
+
+def conv(
+    input_shape: tuple[int, int, int], channels: Sequence[int], *, activation: Activation = "relu"
+) -> nn.Sequential:
+    """Return a convolutional trunk, [B, C, height, width] → [B, F]: each layer halves the sides, rounding up.
+
+    Args:
+        input_shape: (C, height, width), of any size.
+        channels: of each layer.
+        activation: the non-linearity after each layer.
+    """
+    inputs = input_shape[0]
+    layers: list[nn.Module] = []
+    for outputs in channels:
+        layers += [nn.Conv2d(inputs, outputs, kernel_size=3, stride=2, padding=1), _ACTIVATIONS[activation]()]
+        inputs = outputs
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+def conv_features(input_shape: tuple[int, int, int], channels: Sequence[int]) -> int:
+    """Return F, the number of features of `conv`'s trunk."""
+    height, width = (halved(side, len(channels)) for side in input_shape[1:])
+    return channels[-1] * height * width
+
+
+def transposed_conv(
+    inputs: int, output_shape: tuple[int, int, int], channels: Sequence[int], *, activation: Activation = "relu"
+) -> nn.Sequential:
+    """Return the mirror image of `conv`, [B, inputs] → [B, C, height, width], ending without activation.
+
+    Args:
+        inputs: features in.
+        output_shape: (C, height, width), of any size: each layer doubles the sides, or doubles and takes one off, so that
+            the last has exactly this size.
+        channels: of each layer's input, from the smallest image to the largest.
+        activation: the non-linearity between layers.
+    """
+    count = len(channels)
+    sides = [tuple(halved(side, count - layer) for side in output_shape[1:]) for layer in range(count + 1)]
+    layers: list[nn.Module] = [
+        nn.Linear(inputs, channels[0] * sides[0][0] * sides[0][1]),
+        nn.Unflatten(1, (channels[0], *sides[0])),
+    ]
+    for layer, width in enumerate(channels):
+        following = channels[layer + 1] if layer + 1 < count else output_shape[0]
+        # A transposed convolution turns a side s into 2s − 1, plus what padding adds: 0 or 1, as halving rounded.
+        padding = tuple(after - (2 * before - 1) for before, after in zip(sides[layer], sides[layer + 1], strict=True))
+        layers += [
+            _ACTIVATIONS[activation](),
+            nn.ConvTranspose2d(width, following, kernel_size=3, stride=2, padding=1, output_padding=padding),  # type: ignore[arg-type]
+        ]
+    return nn.Sequential(*layers)
+
+
+def image_shape(input_shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return (C, height, width).
+
+    Raises:
+        ValueError: the examples are no images.
+    """
+    if len(input_shape) != 3:
+        raise ValueError(f"a convolution needs images of shape (channels, height, width), found {input_shape}; use mlp")
+    channels, height, width = input_shape
+    return channels, height, width
+
+
+class Reshape(nn.Module):
+    """[B, F] → [B, *shape]."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(x.shape[0], *self.shape)

@@ -1,0 +1,148 @@
+"""The objective: a weighted sum of named divergences, its total and every part."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from framework.divergence import CompositeDivergence, Divergence, Term, divergences
+from framework.errors import IncompatibleParts, OptionError
+from framework.schedule import Counters, Schedule, final_value, scale, value_at
+
+# Where a schedule is looked at to see whether it is ever negative: at this many steps, evenly from the first to the last.
+SCHEDULE_PROBES = 200
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A term that is no composite: what the objective really adds up."""
+
+    label: str
+    divergence: Divergence
+    weight: float | Schedule
+    capacity: float | Schedule | None
+
+
+class Objective(nn.Module):
+    """Σ_k w_k · D_k(q, p), or w_k · |D_k − C_k| for a term with a capacity.
+
+    Composites are rewritten into their terms once, here, with the labels `<composite>/<term>`. The objective alone owns
+    means over the batch, weights, capacities and counters: a divergence returns what it measured.
+
+    Args:
+        terms: by label; no terms make an objective that is zero.
+
+    Raises:
+        IncompatibleParts: a weight is negative on a divergence that is not rewardable, or a composite has a capacity.
+    """
+
+    def __init__(self, terms: Mapping[str, Term]) -> None:
+        super().__init__()
+        self.leaves = tuple(leaf for label, term in terms.items() for leaf in _flatten(label, term))
+        self.divergences = nn.ModuleDict({leaf.label: leaf.divergence for leaf in self.leaves})
+        misfits = [_negative(leaf) for leaf in self.leaves if _is_forbidden(leaf)]
+        if misfits:
+            raise IncompatibleParts(misfits)
+
+    def forward(
+        self, q: Distribution, p: Distribution, z: Tensor, *, counters: Counters | None, keys: Callable[[str], None]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted sum and every unweighted part.
+
+        Args:
+            q: the posterior that z was drawn from, batch shape [B].
+            p: the prior.
+            z: [B, D].
+            counters: how far training has come; None asks for the final weights, by which models are judged.
+            keys: re-keys the random numbers of a site, here of `divergence/<label>` before each part that may draw.
+
+        Returns:
+            The total, []; and by label the parts' means over the batch, [], in the divergences' own units.
+        """
+        total = z.new_zeros(())
+        parts: dict[str, Tensor] = {}
+        for leaf in self.leaves:
+            if leaf.divergence.aggregate:
+                keys(f"divergence/{leaf.label}")
+            value = leaf.divergence(q, p, z)
+            value = value if leaf.divergence.aggregate else value.mean()
+            parts[leaf.label] = value.detach()
+            if leaf.capacity is not None:
+                value = (value - _at(leaf.capacity, counters)).abs()
+            total = total + _at(leaf.weight, counters) * value
+        return total, parts
+
+    def formula(self) -> str:
+        """Return the sum as a person would write it, at the final weights: "1 · kl + 999 · mmd"."""
+        return " + ".join(_written(leaf) for leaf in self.leaves) or "0"
+
+    def implied_coefficients(self) -> dict[str, float]:
+        """Return the coefficients of the quantities that the terms are sums of, at the final weights.
+
+        KL(q(z|x)‖p) in the mean over x is I(x;z) + KL(q(z)‖p), so that a weighted KL and a rewarded mutual information,
+        say, have a coefficient on each of the two. Terms with a capacity are left out: they are no sum.
+        """
+        coefficients: Counter[str] = Counter()
+        for leaf in self.leaves:
+            if leaf.capacity is None:
+                name = divergences.name_of(leaf.divergence)
+                for quantity, share in (leaf.divergence.decomposition or {name: 1.0}).items():
+                    coefficients[quantity] += share * final_value(leaf.weight)  # type: ignore[assignment]
+        return dict(coefficients)
+
+
+def _flatten(label: str, term: Term) -> list[Leaf]:
+    if isinstance(term.divergence, Divergence):
+        return [Leaf(label, term.divergence, term.weight, term.capacity)]
+    if term.capacity is not None:
+        raise IncompatibleParts(
+            [OptionError(label, found="a capacity on a sum of divergences", expected="one divergence under a capacity")]
+        )
+    composite: CompositeDivergence = term.divergence
+    return [
+        leaf
+        for name, inner in composite.terms().items()
+        for leaf in _flatten(
+            f"{label}/{name}", Term(inner.divergence, scale(inner.weight, term.weight), inner.capacity)
+        )
+    ]
+
+
+def _at(number: float | Schedule, counters: Counters | None) -> float:
+    return final_value(number) if counters is None else value_at(number, counters)
+
+
+def _lowest(number: float | Schedule) -> float:
+    if not isinstance(number, Schedule):
+        return number
+    steps = torch.linspace(0, number.steps, SCHEDULE_PROBES).long().tolist()
+    return min(number.final, *(number.value(Counters(optimizer_steps=step)) for step in steps))
+
+
+def _is_forbidden(leaf: Leaf) -> bool:
+    return not leaf.divergence.rewardable and _lowest(leaf.weight) < 0
+
+
+def _negative(leaf: Leaf) -> OptionError:
+    name = divergences.name_of(leaf.divergence)
+    # A term of a composite gets its weight from the composite's options: that is where the recipe is to be changed.
+    option, *inside = leaf.label.split("/")
+    return OptionError(
+        option if inside else f"{option}.weight",
+        found=f"a weight of {_lowest(leaf.weight):g} on {leaf.label!r}",
+        expected=f"0 or more: {name} may not be rewarded, a negative weight would drive q away from p",
+    )
+
+
+def _written(leaf: Leaf) -> str:
+    weight = f"{final_value(leaf.weight):g}"
+    return (
+        f"{weight} · {leaf.label}"
+        if leaf.capacity is None
+        else (f"{weight} · |{leaf.label} − {final_value(leaf.capacity):g}|")
+    )

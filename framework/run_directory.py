@@ -1,0 +1,121 @@
+"""The run directory: the record of a run, on disk, that a crash at any moment leaves readable."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import yaml
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes its name only when it is whole and on the disk.
+
+    The temporary name is in the same directory, because a rename is atomic within one file system alone.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class RunDirectory:
+    """`<root>/<recipe name>/<run id>/` and the files in it.
+
+    Args:
+        path: the directory; it exists.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe = path / "recipe.yaml"
+        self.environment = path / "environment.json"
+        self.metrics = path / "metrics.jsonl"
+        self.summary = path / "summary.json"
+        self.checkpoints = path / "checkpoints"
+        self.figures = path / "figures"
+        self.log = path / "log.txt"
+
+    @classmethod
+    def create(cls, root: Path, name: str) -> RunDirectory:
+        """Make a new directory; its id is the local time and four random characters."""
+        identity = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        directory = cls(root / name / identity)
+        directory.checkpoints.mkdir(parents=True)
+        directory.figures.mkdir()
+        return directory
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    def write_recipe(self, plain: Mapping[str, Any]) -> None:
+        text = yaml.safe_dump(dict(plain), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+        with atomic(self.recipe) as file:
+            file.write(text.encode())
+
+    def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
+        with atomic(path) as file:
+            file.write((json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return content
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the records of metrics.jsonl in their order."""
+        if not self.metrics.exists():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+
+
+class MetricsFile:
+    """metrics.jsonl: one JSON object a line, appended.
+
+    Args:
+        path: the file; it is cut to `size` bytes first, which takes off what a killed run wrote after its checkpoint.
+        size: bytes to keep.
+    """
+
+    def __init__(self, path: Path, size: int = 0) -> None:
+        self._file = path.open("ab")
+        self._file.truncate(size)
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        self._file.write((json.dumps(record) + "\n").encode())
+        self._file.flush()
+
+    def sync(self) -> int:
+        """Make all records durable and return the file's size in bytes."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def __enter__(self) -> MetricsFile:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()

@@ -1,0 +1,49 @@
+"""The decoder of fully connected layers."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from framework import Decoder, register_decoder
+from framework.networks import Activation, Reshape, mlp
+from framework_plugins.decoders.likelihood import Likelihood, LikelihoodName
+
+
+@register_decoder("mlp")
+class MLPDecoder(Decoder):
+    """A multilayer perceptron whose outputs are given the example's shape.
+
+    Args:
+        latent_dim: D.
+        input_shape: the shape of an example, of any rank and size.
+        hidden: units of each hidden layer, from the latent's side.
+        activation: the non-linearity after each.
+        likelihood: `bernoulli`, `gaussian` or `continuous_bernoulli`.
+        sigma: σ of the Gaussian in the data's unit; 1 when left out.
+        learn_sigma: whether σ is learned.
+    """
+
+    def __init__(
+        self,
+        *,
+        latent_dim: int,
+        input_shape: tuple[int, ...],
+        hidden: list[int],
+        activation: Activation = "relu",
+        likelihood: LikelihoodName = "bernoulli",
+        sigma: float | None = None,
+        learn_sigma: bool = False,
+    ) -> None:
+        super().__init__()
+        outputs = mlp(latent_dim, hidden, math.prod(input_shape), activation=activation)
+        self.trunk = nn.Sequential(outputs, Reshape(input_shape))
+        self.likelihood = Likelihood(
+            input_shape=input_shape, likelihood=likelihood, sigma=sigma, learn_sigma=learn_sigma
+        )
+
+    def forward(self, z: Tensor) -> Distribution:
+        likelihood: Distribution = self.likelihood(self.trunk(z))
+        return likelihood

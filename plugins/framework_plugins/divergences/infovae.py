@@ -1,0 +1,45 @@
+"""InfoVAE's divergence in its paper's own symbols."""
+
+from __future__ import annotations
+
+from framework import CompositeDivergence, Divergence, OptionError, Term, register_divergence
+from framework.divergence import divergences
+from framework_plugins.divergences.kl import KL
+
+
+@register_divergence("infovae")
+class InfoVAE(CompositeDivergence):
+    """(1 − α) · E_x KL(q(z|x)‖p) + (α + λ − 1) · D(q(z)‖p).
+
+    D is any strict divergence of the aggregate posterior from the prior. α = 0, λ = 1 is the VAE; α = 1 leaves D alone
+    (MMD-VAE with D = `mmd`); with D = KL(q(z)‖p), α + λ = 1 would be the β-VAE with β = λ.
+
+    Args:
+        alpha: α ≤ 1, without unit: 1 − α is the weight of the mutual information I(x;z) in the objective.
+        lambda_: λ ≥ 1 − α, without unit; written `lambda` in a recipe.
+        of: D.
+
+    Raises:
+        OptionError: α > 1 or α + λ < 1: a weight would be negative, which rewards a mismatch.
+
+    Reference: Zhao, Song & Ermon, "InfoVAE", AAAI 2019, equation 6, https://arxiv.org/abs/1706.02262.
+    """
+
+    def __init__(self, *, alpha: float, lambda_: float, of: Divergence) -> None:
+        super().__init__()
+        if alpha > 1:
+            raise OptionError("alpha", found=f"{alpha:g}", expected="1 or less: 1 − alpha is the weight of the KL")
+        if alpha + lambda_ < 1:
+            raise OptionError(
+                "lambda",
+                found=f"{lambda_:g}, so that alpha + lambda − 1 = {alpha + lambda_ - 1:g}",
+                expected=f"{1 - alpha:g} or more: a negative weight rewards a mismatch with the prior",
+            )
+        self.alpha, self.lambda_, self.of = alpha, lambda_, of
+        self.kl = KL()
+
+    def terms(self) -> dict[str, Term]:
+        return {
+            "kl": Term(self.kl, 1 - self.alpha),
+            divergences.name_of(self.of): Term(self.of, self.alpha + self.lambda_ - 1),
+        }

@@ -1,0 +1,52 @@
+"""The encoder of fully connected layers."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from framework import Encoder, register_encoder
+from framework.networks import Activation, mlp
+from framework_plugins.encoders.posterior import Posterior, PosteriorName, ScaleName
+
+
+@register_encoder("mlp")
+class MLPEncoder(Encoder):
+    """A multilayer perceptron on the flattened example.
+
+    Args:
+        input_shape: the shape of an example, of any rank and size.
+        latent_dim: D.
+        hidden: units of each hidden layer.
+        activation: the non-linearity after each.
+        posterior: `gaussian`, or `deterministic` for a plain autoencoder.
+        scale: how a Gaussian's σ is made positive, `exp` or `softplus`.
+
+    Example:
+        >>> encoder = MLPEncoder(input_shape=(1, 8, 8), latent_dim=2, hidden=[32])
+        >>> encoder(torch.zeros(5, 1, 8, 8)).rsample().shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: tuple[int, ...],
+        latent_dim: int,
+        hidden: list[int],
+        activation: Activation = "relu",
+        posterior: PosteriorName = "gaussian",
+        scale: ScaleName = "exp",
+    ) -> None:
+        super().__init__()
+        pixels = math.prod(input_shape)
+        self.trunk = nn.Sequential(nn.Flatten(), mlp(pixels, hidden, activation=activation))
+        self.posterior = Posterior(
+            features=[pixels, *hidden][-1], latent_dim=latent_dim, posterior=posterior, scale=scale
+        )
+
+    def forward(self, x: Tensor) -> Distribution:
+        posterior: Distribution = self.posterior(self.trunk(x))
+        return posterior

@@ -1,0 +1,49 @@
+"""The last layer of an encoder: features → q(z|x)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from framework.distributions import Delta, DiagonalGaussian
+
+PosteriorName = Literal["gaussian", "deterministic"]
+ScaleName = Literal["exp", "softplus"]
+
+
+class Posterior(nn.Module):
+    """A linear layer that parametrises q(z|x).
+
+    `gaussian` is N(μ, diag σ²), with σ = exp(a) or σ = softplus(a) of the layer's second half a; `deterministic` is all mass
+    on one point, the encoder of a plain autoencoder.
+
+    Args:
+        features: F, the width of what comes in.
+        latent_dim: D.
+        posterior: which of the two.
+        scale: how σ is made positive.
+
+    Reference: Kingma & Welling, "Auto-Encoding Variational Bayes", 2014, appendix C.2, https://arxiv.org/abs/1312.6114.
+    """
+
+    def __init__(self, *, features: int, latent_dim: int, posterior: PosteriorName, scale: ScaleName) -> None:
+        super().__init__()
+        self.posterior, self.scale = posterior, scale
+        self.linear = nn.Linear(features, 2 * latent_dim if posterior == "gaussian" else latent_dim)
+
+    def forward(self, features: Tensor) -> Distribution:
+        """Return q(z|x) for features [B, F]."""
+        outputs = self.linear(features)
+        if self.posterior == "deterministic":
+            return Delta(outputs)
+        mean, raw = outputs.chunk(2, dim=-1)  # [B, D] each
+        return DiagonalGaussian(mean, raw if self.scale == "exp" else _log_softplus(raw))
+
+
+def _log_softplus(raw: Tensor) -> Tensor:
+    # softplus underflows to zero below −104 in float32, where its logarithm would be −∞ and the gradient NaN.
+    return F.softplus(raw).clamp_min(torch.finfo(raw.dtype).tiny).log()

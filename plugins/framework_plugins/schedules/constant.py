@@ -1,0 +1,28 @@
+"""A number that stays as it is."""
+
+from __future__ import annotations
+
+from framework import Counters, Schedule, register_schedule
+
+
+@register_schedule("constant")
+class Constant(Schedule):
+    """Always the same number; what a plain number in a recipe means.
+
+    Args:
+        value: the number.
+    """
+
+    def __init__(self, *, value: float) -> None:
+        self.constant = value
+
+    def value(self, counters: Counters) -> float:
+        return self.constant
+
+    @property
+    def final(self) -> float:
+        return self.constant
+
+    @property
+    def steps(self) -> int:
+        return 0
