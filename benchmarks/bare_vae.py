@@ -1,4 +1,4 @@
-"""A VAE on MNIST as one writes it by hand, with nothing of the framework but its data: what the recipes are held against.
+"""A VAE on MNIST as one writes it by hand, with nothing of the framework but its data: the measure of the recipes.
 
     python benchmarks/bare_vae.py --seed 0 --epochs 20
 """

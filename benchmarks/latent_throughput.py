@@ -1,9 +1,9 @@
 """What the framework costs: a recipe as shipped against the hand-written loop of `bare_vae.py`, interleaved.
 
-Both train an MLP 784-512-16 on MNIST, batch 128, dynamic binarisation, fused Adam, one thread, in one process: the recipe for 16
-optimiser steps, the loop for 16, and so on. The recipe's share holds all that happens between two minibatches of
-`fw run`: Lightning, records, W&B (offline), the progress bar. Validation and checkpoints happen at epochs' ends; those
-chunks are left out on both sides.
+Both train an MLP 784-512-16 on MNIST, batch 128, dynamic binarisation, fused Adam, one thread, in one process: the
+recipe for 16 optimiser steps, the loop for 16, and so on. The recipe's share holds all that happens between two
+minibatches of `fw run`: Lightning, records, W&B (offline), the progress bar. Validation and checkpoints happen at
+epochs' ends; those chunks are left out on both sides.
 
     python benchmarks/latent_throughput.py                 # the VAE
     python benchmarks/latent_throughput.py --recipe infovae_mnist
@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from bare_vae import VAE, Regularizer, binarize, train_step
@@ -65,7 +66,7 @@ class BareLoop:
 class Interleaved(TrainingBatches):
     """The recipe's batches, with the bare loop's turn after each chunk."""
 
-    pairs: list[tuple[float, float]] = []
+    pairs: ClassVar[list[tuple[float, float]]] = []
     bare: BareLoop
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:

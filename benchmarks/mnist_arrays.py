@@ -2,11 +2,11 @@
 
 import os
 
-from framework_plugins.data.mnist import MNIST
 from torch import Tensor
 
 from framework.data import default_directory
 from framework.randomness import Keys
+from framework_plugins.data.mnist import MNIST
 
 
 def mnist() -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ class CheckpointError(OSError):
 
 
 def save(state: dict[str, Any], folder: Path, *, best: bool) -> None:
-    """Write `last.ckpt`, keeping the one before as `previous.ckpt`; `best.ckpt` becomes the same file when it is the best.
+    """Write `last.ckpt`, keeping the one before as `previous.ckpt`; the best also becomes `best.ckpt`.
 
     The manifest, which holds the sha256 of every checkpoint written, comes first: whichever of the renames a kill lets
     happen, each file that has a name is whole and in the manifest.

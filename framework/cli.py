@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from framework.errors import NonFiniteError, RecipeError
+from framework.errors import NonFiniteError, PluginError, RecipeError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from framework.run import Outcome
 
 # Exit codes, beside 0 for done and 1 for a bug.
@@ -94,9 +96,11 @@ def check(
 ) -> None:
     """Check a recipe: everything that is wrong with it, in one report."""
     with _exit_codes():
-        from framework.show import check_recipe
+        from framework.show import check_recipe, warnings
 
-        checked, _ = check_recipe(recipe, overrides or [], plugin or [], _data_directory(data_dir))
+        checked, _, broken = check_recipe(recipe, overrides or [], plugin or [], _data_directory(data_dir))
+        for warning in warnings(broken):
+            typer.echo(warning, err=True)
         typer.echo(f"{recipe}: right ({checked.name})")
 
 
@@ -121,11 +125,11 @@ def show(
 ) -> None:
     """Show a part's options and documentation, or a recipe resolved and its objective."""
     with _exit_codes():
-        from framework.show import check_recipe, describe_part, describe_recipe
+        from framework.show import check_recipe, describe_part, describe_recipe, warnings
 
         if Path(what).suffix in (".yaml", ".yml"):
-            recipe, built = check_recipe(Path(what), overrides or [], plugin or [], _data_directory(data_dir))
-            typer.echo(describe_recipe(recipe, built.learner))
+            recipe, built, broken = check_recipe(Path(what), overrides or [], plugin or [], _data_directory(data_dir))
+            typer.echo("\n".join([describe_recipe(recipe, built.learner), *warnings(broken)]))
         else:
             typer.echo(describe_part(what, plugin or []))
 
@@ -146,10 +150,10 @@ def _data_directory(chosen: Path | None) -> Path:
     return chosen or default_directory(dict(os.environ))
 
 
-def _console() -> object:
-    from rich.console import Console
+def _console() -> Console:
+    from rich import console
 
-    return Console()
+    return console.Console()
 
 
 @contextmanager
@@ -159,6 +163,9 @@ def _exit_codes() -> Iterator[None]:
         yield
     except RecipeError as error:
         typer.echo(str(error), err=True)
+        sys.exit(WRONG_RECIPE)
+    except PluginError as error:
+        typer.echo(f"a plugin breaks a rule: {error}", err=True)
         sys.exit(WRONG_RECIPE)
     except NonFiniteError as error:
         typer.echo(f"training stopped: {error}", err=True)

@@ -77,7 +77,9 @@ class Split:
     def examples(self, rows: Tensor | slice, keys: Keys) -> Tensor:
         """Return the examples of some rows, [B, *input_shape], drawn with the keys' `data` site."""
         keys("data")
-        return self.transform(self.inputs[rows])
+        # index_select is several times faster than indexing by a tensor
+        chosen = self.inputs[rows] if isinstance(rows, slice) else self.inputs.index_select(0, rows)
+        return self.transform(chosen)
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ register_data = data.register
 def default_directory(environment: dict[str, str]) -> Path:
     """Return the data directory that these environment variables mean: `FW_DATA_DIR`, or the user's cache."""
     if configured := environment.get("FW_DATA_DIR"):
-        return Path(configured)
+        return Path(configured).expanduser()
     cache = environment.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "fw"
 
@@ -144,8 +146,8 @@ def default_directory(environment: dict[str, str]) -> Path:
 class TrainingBatches:
     """The minibatches that are left of an epoch, several at a time, in an order that the seed and the epoch determine.
 
-    Lightning asks for an object with `__iter__` and `__len__`; each item is a list of row indices [B] for several optimiser
-    steps, because calling its loop once a minibatch costs more than a small model's step.
+    Lightning asks for an object with `__iter__` and `__len__`. Each item holds the row indices [B] of several optimiser
+    steps, because going round its loop once a minibatch costs more than a small model's step.
 
     Args:
         size: N, the number of training examples.

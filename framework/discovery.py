@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from framework.errors import Problem, RecipeError, nearest
+from framework.errors import PluginError, Problem, RecipeError, nearest
 
 GROUP = "framework.plugins"
 
@@ -41,7 +41,7 @@ def load_plugins(files: Iterable[Path] = ()) -> list[BrokenPlugin]:
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         try:
             point.load()
-        except Exception as error:  # other people's code: whatever it raises must not stop what does not need it
+        except (Exception, SystemExit) as error:  # other people's code: it must not stop what does not need it
             origin = f" of {point.dist.name}" if point.dist else ""
             broken.append(BrokenPlugin(f"{point.name!r}{origin} ({point.value})", _one_line(error)))
     for file in files:
@@ -53,7 +53,7 @@ def load_plugins(files: Iterable[Path] = ()) -> list[BrokenPlugin]:
             )
         try:
             _import_file(file)
-        except Exception as error:  # as above
+        except (Exception, SystemExit) as error:  # as above
             broken.append(BrokenPlugin(str(file), _one_line(error)))
     return broken
 
@@ -64,7 +64,8 @@ def _import_file(file: Path) -> None:
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None and spec.loader is not None, file
+    if spec is None or spec.loader is None:
+        raise PluginError("a plugin is a Python file, and its name ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -74,9 +75,10 @@ def _import_file(file: Path) -> None:
         raise
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    # A PluginError names the place itself; its last frame is the registry's.
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames and not isinstance(error, PluginError) else ""
     if isinstance(error, SyntaxError):
         place = f" ({error.filename}:{error.lineno})"
     return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"

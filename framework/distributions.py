@@ -1,8 +1,8 @@
 """Distributions that torch lacks, lean forms of those on the hot path, and the Kullback–Leibler divergence of any two.
 
 torch's own `Independent(Normal)` and `Independent(Bernoulli)` broadcast and take logarithms of exponentials at every
-call: up to a fifth of a small model's training step. The lean forms compute what they are given directly, and are tested
-against torch's. All are built with `validate_args=False`: data are checked once, when they are loaded.
+call: up to a fifth of a small model's training step. The lean forms compute what they are given directly, and are
+tested against torch's. All are built with `validate_args=False`: data are checked once, when they are loaded.
 
 Legend: B batch, D latent.
 """
@@ -10,15 +10,16 @@ Legend: B batch, D latent.
 from __future__ import annotations
 
 import math
-from functools import cache
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Distribution, constraints, register_kl
-from torch.distributions.kl import kl_divergence as closed_form_kl
+from torch.distributions import Distribution, Independent, Normal, constraints, register_kl
+from torch.distributions.kl import kl_divergence as registered_kl
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+SampleShape = torch.Size | list[int] | tuple[int, ...]
 
 
 class DiagonalGaussian(Distribution):
@@ -30,7 +31,7 @@ class DiagonalGaussian(Distribution):
         event_dimensions: how many of the last dimensions make up one event.
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     has_rsample = True
 
     def __init__(self, mean: Tensor, log_scale: Tensor, event_dimensions: int = 1) -> None:
@@ -58,8 +59,8 @@ class DiagonalGaussian(Distribution):
     def variance(self) -> Tensor:
         return (2 * self.log_scale).exp().expand_as(self._mean)
 
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        shape = self._extended_shape(sample_shape)
+    def rsample(self, sample_shape: SampleShape = ()) -> Tensor:
+        shape = self._extended_shape(torch.Size(sample_shape))
         noise = torch.randn(shape, dtype=self._mean.dtype, device=self._mean.device)
         return torch.addcmul(self._mean, self.log_scale.exp(), noise)
 
@@ -82,7 +83,7 @@ class StandardNormal(Distribution):
         like: a tensor whose type and device the samples take.
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     support = constraints.independent(constraints.real, 1)
     has_rsample = True
 
@@ -98,8 +99,10 @@ class StandardNormal(Distribution):
     def variance(self) -> Tensor:
         return self.like.new_ones(self.event_shape)
 
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        return torch.randn(self._extended_shape(sample_shape), dtype=self.like.dtype, device=self.like.device)
+    def rsample(self, sample_shape: SampleShape = ()) -> Tensor:
+        return torch.randn(
+            self._extended_shape(torch.Size(sample_shape)), dtype=self.like.dtype, device=self.like.device
+        )
 
     def log_prob(self, value: Tensor) -> Tensor:
         return value.square().sum(-1).mul(-0.5) - HALF_LOG_TWO_PI * self.event_shape[0]
@@ -116,7 +119,7 @@ class BernoulliLogits(Distribution):
         event_dimensions: how many of the last dimensions make up one event.
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
 
     def __init__(self, logits: Tensor, event_dimensions: int = 1) -> None:
         self.logits = logits
@@ -135,13 +138,16 @@ class BernoulliLogits(Distribution):
     def variance(self) -> Tensor:
         return self.mean * (1 - self.mean)
 
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         with torch.no_grad():
-            return torch.bernoulli(self.mean.expand(self._extended_shape(sample_shape)))
+            return torch.bernoulli(self.mean.expand(self._extended_shape(torch.Size(sample_shape))))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        entropy = F.binary_cross_entropy_with_logits(self.logits, value, reduction="none")
-        return _sum_event(entropy, len(self.event_shape)).neg()
+        logits = self.logits
+        if value.shape != logits.shape:  # several samples an example: torch's cross-entropy does not broadcast
+            logits, value = torch.broadcast_tensors(logits, value)
+        cross_entropy = F.binary_cross_entropy_with_logits(logits, value, reduction="none")
+        return _sum_event(cross_entropy, len(self.event_shape)).neg()
 
     def entropy(self) -> Tensor:
         return self.log_prob(self.mean).neg()
@@ -155,7 +161,7 @@ class Delta(Distribution):
         event_dimensions: how many of the last dimensions make up one event.
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     has_rsample = True
 
     def __init__(self, value: Tensor, event_dimensions: int = 1) -> None:
@@ -175,8 +181,8 @@ class Delta(Distribution):
     def variance(self) -> Tensor:
         return torch.zeros_like(self.value)
 
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        return self.value.expand(self._extended_shape(sample_shape))
+    def rsample(self, sample_shape: SampleShape = ()) -> Tensor:
+        return self.value.expand(self._extended_shape(torch.Size(sample_shape)))
 
     def log_prob(self, value: Tensor) -> Tensor:
         raise TypeError("a deterministic posterior has no density: log q(z|x) does not exist")
@@ -185,35 +191,28 @@ class Delta(Distribution):
 def kl_divergence(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
     """Return KL(q‖p), [B] nats: in closed form where one is registered, otherwise its estimate from one sample.
 
-    Closed form: exact, zero exactly when q = p. Monte Carlo: log q(z) − log p(z), unbiased, and for a single sample it may
-    be negative. `torch.distributions.register_kl` adds closed forms.
+    Closed form: exact, zero exactly when q = p. Monte Carlo: log q(z) − log p(z), unbiased, and for a single sample it
+    may be negative. `torch.distributions.register_kl` adds closed forms.
 
     Args:
         q: the distribution that z was drawn from, batch shape [B].
         p: the reference, batch shape () or [B].
         z: [B, D], a reparametrised sample of q; used by the estimate alone.
     """
-    if has_closed_form_kl(type(q), type(p)):
-        try:
-            return closed_form_kl(q, p)
-        except NotImplementedError:  # registered for the outer types alone: Independent needs one for its base too
-            _without_closed_form.add((type(q), type(p)))
-    return q.log_prob(z) - p.log_prob(z)
+    exact = closed_form_kl(q, p)
+    return q.log_prob(z) - p.log_prob(z) if exact is None else exact
 
 
-_without_closed_form: set[tuple[type, type]] = set()
+def closed_form_kl(q: Distribution, p: Distribution) -> Tensor | None:
+    """Return KL(q‖p), [B] nats, or None where no closed form is registered.
 
-
-def has_closed_form_kl(q: type[Distribution], p: type[Distribution]) -> bool:
-    """Return whether KL(q‖p) has a registered closed form for distributions of these types."""
-    return (q, p) not in _without_closed_form and _is_registered(q, p)
-
-
-@cache
-def _is_registered(q: type[Distribution], p: type[Distribution]) -> bool:
-    from torch.distributions.kl import _KL_REGISTRY
-
-    return any(issubclass(q, one) and issubclass(p, other) for one, other in _KL_REGISTRY)
+    The distributions are asked and not their types: torch has one for two `Independent` only if it has one for their
+    bases.
+    """
+    try:
+        return registered_kl(q, p)
+    except NotImplementedError:
+        return None
 
 
 @register_kl(DiagonalGaussian, StandardNormal)
@@ -228,6 +227,23 @@ def _gaussian_gaussian(q: DiagonalGaussian, p: DiagonalGaussian) -> Tensor:
     ratio = 2 * (q.log_scale - p.log_scale)  # log σ_q²/σ_p²
     distance = ((q.mean - p.mean) * (-p.log_scale).exp()).square()
     return _sum_event((ratio.exp() + distance - 1 - ratio).mul(0.5), len(q.event_shape))
+
+
+@register_kl(Independent, StandardNormal)
+@register_kl(Independent, DiagonalGaussian)
+@register_kl(DiagonalGaussian, Independent)
+def _torch_gaussian(q: Distribution, p: Distribution) -> Tensor:
+    # A plugin may write its Gaussian in torch's own words, Independent(Normal(…), 1): it is no less exact.
+    return registered_kl(_as_diagonal(q), _as_diagonal(p))
+
+
+def _as_diagonal(distribution: Distribution) -> Distribution:
+    if not isinstance(distribution, Independent):
+        return distribution
+    base = distribution.base_dist
+    if not isinstance(base, Normal):
+        raise NotImplementedError
+    return DiagonalGaussian(base.loc, base.scale.log(), distribution.reinterpreted_batch_ndims)
 
 
 @register_kl(BernoulliLogits, BernoulliLogits)

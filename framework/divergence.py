@@ -64,7 +64,7 @@ class Term:
 
 
 class CompositeDivergence(nn.Module, ABC):
-    """A divergence that is written in other divergences; the objective rewrites it into its terms and never calls it."""
+    """A divergence that is written in other divergences: an objective rewrites it into its terms and never calls it."""
 
     @abstractmethod
     def terms(self) -> dict[str, Term]:

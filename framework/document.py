@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from framework.errors import Mark, Problem, RecipeError
+from framework.errors import Mark, Problem, RecipeError, nearest
 
 # A recipe is a page of text: what is larger is a mistake, or made to cost time.
 MAX_BYTES = 262_144
@@ -66,16 +65,24 @@ def read_document(path: Path) -> Node:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise RecipeError([Problem(f"{source}: cannot be read: {error.strerror}", write=_similar(path))]) from error
+        raise RecipeError([Problem(f"{source}: cannot be read: {error.strerror}", write=similar(path))]) from error
     if len(raw) > MAX_BYTES:
         raise RecipeError([Problem(f"{source}: a recipe is at most {MAX_BYTES:,} bytes long, this file is longer")])
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise RecipeError(
-            [Problem(f"{source}: not a text file: byte {error.start} is not UTF-8", expected="a YAML file")]
-        ) from error
+        before = raw[: error.start]
+        mark = Mark(source, before.count(b"\n") + 1, error.start - before.rfind(b"\n"), 1, "")
+        message = f"not a text file: byte {error.start} is not UTF-8"
+        raise RecipeError([Problem(message, expected="a YAML file", mark=mark)]) from error
     return parse_document(text, source)
+
+
+def similar(path: Path) -> str:
+    """Return the recipe beside a missing one whose name is most like its, or ""."""
+    folder = path.parent
+    name = nearest(path.name, [other.name for other in folder.glob("*.yaml")])
+    return str(folder / name) if name else ""
 
 
 def parse_document(text: str, source: str) -> Node:
@@ -101,9 +108,27 @@ def parse_value(text: str, source: str, line: str, column: int) -> Node:
     """
     reader = _Reader(text, source, shown=line, offset=column - 1)
     root = reader.read()
+    if left_out := text[reader.end :].strip():
+        place = Mark(source, 1, column + text.index(left_out, reader.end), len(left_out), line)
+        reader.problems.append(
+            Problem("a comment, which would be dropped", found=left_out, write=f"'{text}', in quotes", mark=place)
+        )
     if reader.problems:
         raise RecipeError(reader.problems)
     return root or Node(None, Mark(source, 1, column, 1, line))
+
+
+def scalar(text: str) -> Any:
+    """Return what a word means in a recipe when it stands there without quotes: a number, true, null, or itself."""
+    for kind in ("null", "bool", "int", "float"):
+        if re.fullmatch(_PATTERNS[kind], text):
+            return _SCALARS[kind](text)
+    return text
+
+
+def dump_document(plain: Any) -> str:
+    """Return plain containers as YAML that `read_document`, and any other reader, reads as the same."""
+    return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
 
 
 @dataclass
@@ -114,6 +139,7 @@ class _Reader:
     source: str
     shown: str | None = None  # the line that marks show, when it is not the text's own
     offset: int = 0
+    end: int = 0  # characters read
     problems: list[Problem] = field(default_factory=list)
     count: int = 0
 
@@ -122,31 +148,38 @@ class _Reader:
 
     def read(self) -> Node | None:
         try:
-            tree = yaml.compose(io.StringIO(self.text), Loader=_Loader)
+            tree = yaml.compose(self.text, Loader=_Loader)
+            self.end = tree.end_mark.index if tree else 0
             return None if tree is None else self._node(tree, ())
+        except _TooLarge as error:
+            self._report(str(error.problem), error.problem_mark)
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
             reason = " ".join(part for part in (error.context, error.problem) if part)
-            self.problems.append(
-                Problem(f"not YAML: {reason}", mark=self._mark(mark.line, mark.column, 1) if mark else None)
-            )
-        except yaml.YAMLError as error:
-            self.problems.append(Problem(f"{self.source}: not YAML: {' '.join(str(error).split())}"))
-        except RecursionError:
-            self.problems.append(Problem(f"{self.source}: nested deeper than {MAX_DEPTH} levels"))
-        except _TooLarge:
-            self.problems.append(
-                Problem(
-                    f"{self.source}: more than {MAX_NODES:,} values once every alias is written out, or nested deeper than {MAX_DEPTH} levels"
-                )
-            )
+            mark = error.problem_mark or error.context_mark
+            # `{size: ${latent_dim}}` is what people write; inside { } a brace ends the word.
+            quotes = mark is not None and "${" in self._line(mark.line)
+            self._report(f"not YAML: {reason}", mark, write='"${…}", in quotes inside { } or [ ]' if quotes else "")
+        except yaml.reader.ReaderError as error:
+            before = self.text[: error.position]
+            line, column = before.count("\n"), error.position - before.rfind("\n") - 1
+            message = f"not YAML: the character {error.character:#x} is not allowed"
+            self.problems.append(Problem(message, mark=self._mark(line, column, 1)))
+        self.end = len(self.text)
         return None
+
+    def _report(self, message: str, mark: yaml.Mark | None, write: str = "") -> None:
+        place = self._mark(mark.line, mark.column, 1) if mark else None
+        self.problems.append(Problem(message, write=write, mark=place))
 
     def _node(self, tree: yaml.Node, above: tuple[yaml.Node, ...]) -> Node:
         self.count += 1
         # An alias is the very node of its anchor: one inside itself would never end.
-        if self.count > MAX_NODES or len(above) > MAX_DEPTH or tree in above:
-            raise _TooLarge
+        if tree in above:
+            raise _TooLarge(problem="an alias inside the value that it stands for", problem_mark=tree.start_mark)
+        if self.count > MAX_NODES or len(above) > MAX_DEPTH:
+            raise _TooLarge(problem=f"{_BOUNDS}, once every alias is written out", problem_mark=tree.start_mark)
+        if tree.tag.removeprefix(_TAG) not in _KINDS[type(tree)]:
+            return self._foreign(tree)
         if isinstance(tree, yaml.MappingNode):
             return Node(self._map(tree, (*above, tree)), self._start(tree))
         if isinstance(tree, yaml.SequenceNode):
@@ -184,14 +217,18 @@ class _Reader:
         return found
 
     def _scalar(self, tree: yaml.Node) -> Node:
-        mark = self._span(tree)
-        kind = tree.tag.removeprefix("tag:yaml.org,2002:")
-        if kind not in _SCALARS:
-            self.problems.append(
-                Problem("a recipe holds numbers, strings, lists and maps only", found=f"the tag {tree.tag}", mark=mark)
-            )
-            return Node(None, mark, text=tree.value)
-        return Node(_SCALARS[kind](tree.value), mark, text=tree.value)
+        kind = tree.tag.removeprefix(_TAG)
+        if kind != "str" and not re.fullmatch(_PATTERNS[kind], tree.value):
+            return self._foreign(tree)
+        return Node(_SCALARS[kind](tree.value), self._span(tree), text=tree.value)
+
+    def _foreign(self, tree: yaml.Node) -> Node:
+        tag = tree.tag.replace(_TAG, "!!")
+        mark = self._start(tree)
+        self.problems.append(
+            Problem("a recipe holds numbers, strings, lists and maps only", found=f"the tag {tag}", mark=mark)
+        )
+        return Node(None, mark)
 
     def _span(self, tree: yaml.Node) -> Mark:
         start, end = tree.start_mark, tree.end_mark
@@ -210,31 +247,46 @@ class _Reader:
         return self.lines[line] if line < len(self.lines) else ""
 
 
-class _TooLarge(Exception):
+class _TooLarge(yaml.MarkedYAMLError):
     pass
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with the scalars of version 1.2: `no` and `1:30` are strings, and 1e-3 is a number."""
+    """YAML with the scalars of version 1.2: `no`, `1:30` and `010` are strings, and 1e-3 is a number."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+    count = depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        # Counted while it is composed: a file of the largest size would take seconds first.
+        self.count += 1
+        self.depth += 1
+        if self.count > 2 * MAX_NODES or self.depth > MAX_DEPTH + 1:  # keys are nodes here too
+            raise _TooLarge(problem=_BOUNDS, problem_mark=self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
-_FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-for _tag, _pattern in (
-    ("null", r"~|null|Null|NULL|"),
-    ("bool", r"true|True|TRUE|false|False|FALSE"),
-    ("int", r"[-+]?(0|[1-9][0-9]*)"),
-    ("float", _FLOAT),
-    ("merge", r"<<"),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), None)  # type: ignore[no-untyped-call]
+class _Dumper(yaml.SafeDumper):
+    """Puts in quotes what a reader of YAML 1.1 or 1.2 would not take for a string."""
 
 
 def _float(text: str) -> float:
     return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
 
 
+_TAG = "tag:yaml.org,2002:"
+_BOUNDS = f"more than {MAX_NODES:,} values, or nested deeper than {MAX_DEPTH} levels"
+_INT = r"[-+]?(0|[1-9][0-9]*)"
+_PATTERNS = {
+    "null": r"~|null|Null|NULL|",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+    "int": _INT,
+    "float": rf"{_INT}[eE][-+]?[0-9]+|[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?"
+    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+    "merge": r"<<",
+}
 _SCALARS: dict[str, Any] = {
     "null": lambda text: None,
     "bool": lambda text: text.lower() == "true",
@@ -242,15 +294,11 @@ _SCALARS: dict[str, Any] = {
     "float": _float,
     "str": str,
 }
+_KINDS: dict[type, Any] = {yaml.ScalarNode: _SCALARS, yaml.SequenceNode: {"seq"}, yaml.MappingNode: {"map"}}
+for _kind_of_scalar, _pattern in _PATTERNS.items():
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(_TAG + _kind_of_scalar, re.compile(f"^(?:{_pattern})$"), None)
 
 
 def _kind(value: object) -> str:
-    return "a list" if isinstance(value, list) else f"the {type(value).__name__} {value!r}"
-
-
-def _similar(path: Path) -> str:
-    from framework.errors import nearest
-
-    folder = path.parent if path.parent.is_dir() else Path()
-    name = nearest(path.name, [other.name for other in folder.glob("*.yaml")])
-    return str(folder / name) if name else ""
+    return "a list" if isinstance(value, list) else f"{value!r}"

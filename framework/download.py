@@ -171,16 +171,23 @@ def fetch(published: Published, urls: Sequence[str], destination: Path, wait: Wa
             said = f"is {error}" if isinstance(error, ValueError) else f"failed ({_reason(error)})"
             reasons.append(f"{url} {said}")
             continue
-        if destination.exists():
-            kept = f"{destination} is in the way: remove it"
-        else:
-            try:
-                store(packed, destination)
-                return Obtained(content, str(destination.parent))
-            except OSError as error:
-                kept = f"{destination.parent} cannot be written ({error.strerror or error})"
-        return Obtained(content, url.rpartition("/")[0], (f"{url} was downloaded and could not be kept: {kept}",))
+        obstacle = _keep(published, packed, destination)
+        if not obstacle:
+            return Obtained(content, str(destination.parent))
+        return Obtained(content, url.rpartition("/")[0], (f"{url} was downloaded and could not be kept: {obstacle}",))
     raise DataError("; ".join(reasons))
+
+
+def _keep(published: Published, packed: bytes, destination: Path) -> str:
+    """Store a download; return what stood in the way, or ""."""
+    try:
+        if not destination.exists():
+            store(packed, destination)
+        elif find(published, [destination])[1] is None:  # and not one that another process has just downloaded
+            return f"{destination} is in the way: remove it"
+    except OSError as error:
+        return f"{destination.parent} cannot be written ({error.strerror or error})"
+    return ""
 
 
 def store(content: bytes, destination: Path) -> None:

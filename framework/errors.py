@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+# Characters of a recipe's line, and of what was found, that a report shows; a line may be a whole file.
+LINE_WIDTH = 120
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -19,6 +22,13 @@ class Mark:
 
     def __str__(self) -> str:
         return f"{self.source}:{self.line}:{self.column}"
+
+    def excerpt(self) -> tuple[str, str]:
+        """Return the line, or the part of a long one that matters, and the caret's line below it."""
+        start = max(0, self.column - 1 - LINE_WIDTH // 2) if len(self.text) > LINE_WIDTH else 0
+        shown = self.text[start : start + LINE_WIDTH]
+        before = self.column - 1 - start
+        return shown, " " * before + "^" * max(1, min(self.length, len(shown) - before))
 
 
 @dataclass(frozen=True)
@@ -37,13 +47,18 @@ class Problem:
         lines = [f"{place}{self.path}: {self.message}" if self.path else f"{place}{self.message}"]
         if self.mark and self.mark.text:
             gutter = f"{self.mark.line:>4} | "
-            # Tabs would push the caret off its word: both lines show them as one space.
-            lines.append(gutter + self.mark.text.replace("\t", " "))
-            lines.append(" " * (len(gutter) - 2) + "| " + " " * (self.mark.column - 1) + "^" * max(1, self.mark.length))
-        for name, value in (("found", self.found), ("expected", self.expected), ("write", self.write)):
+            shown, caret = self.mark.excerpt()
+            lines += [gutter + shown, " " * (len(gutter) - 2) + "| " + caret]
+        found = self.found if len(self.found) <= LINE_WIDTH else self.found[: LINE_WIDTH - 1] + "…"
+        for name, value in (("found", found), ("expected", self.expected), ("write", self.write)):
             if value:
                 lines.append(f"       {name + ':':<10}{value}")
-        return "\n".join(lines)
+        return "\n".join(map(_printable, lines))
+
+
+def _printable(line: str) -> str:
+    """Return a line without what would move the cursor: a tab would push the caret off its word, an escape do worse."""
+    return "".join(character if character.isprintable() else " " for character in line)
 
 
 class RecipeError(Exception):
@@ -113,6 +128,11 @@ def nearest(name: str, names: Iterable[str]) -> str:
     known = {other.lower(): other for other in names}
     found = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
     return known[found[0]] if found else ""
+
+
+def with_article(noun: str) -> str:
+    """Return "an encoder", "a decoder"."""
+    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
 
 
 def listed(names: Iterable[str]) -> str:

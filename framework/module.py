@@ -109,10 +109,9 @@ class Module(LightningModule):
         return [optimizer.algorithm for optimizer in self.named_optimizers.values()]
 
     def on_fit_start(self) -> None:
-        self.dataset = replace(
-            self.dataset,
-            **{name: _on(getattr(self.dataset, name), self.device) for name in ("train", "validation", "test")},
-        )
+        data = self.dataset
+        train, validation, test = (_on(split, self.device) for split in (data.train, data.validation, data.test))
+        self.dataset = replace(data, train=train, validation=validation, test=test)
 
     def on_train_start(self) -> None:
         self._clock = time.perf_counter()
@@ -189,9 +188,9 @@ class Module(LightningModule):
         # One number that is finite exactly when the loss and every gradient are.
         if not math.isfinite(float(norm) + float(loss.detach())):
             raise NonFiniteError(
-                f"optimiser step {self.position.counters.optimizer_steps + 1}: the loss is {float(loss.detach())}, the norm of "
-                f"its gradient {float(norm)}; the weights are those before this step. A smaller learning rate or "
-                "trainer.gradient_clip may help"
+                f"optimiser step {self.position.counters.optimizer_steps + 1}: the loss is {float(loss.detach())}, "
+                f"the norm of its gradient {float(norm)}; the weights are those before this step. "
+                "A smaller learning rate or trainer.gradient_clip may help"
             )
         if self.limits.gradient_clip is not None:
             clip_grads_with_norm_(

@@ -12,6 +12,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from framework.errors import OptionError
+
 Activation = Literal["relu", "elu", "gelu", "silu", "tanh"]
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -25,14 +27,18 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 def mlp(
     inputs: int, hidden: Sequence[int], outputs: int | None = None, *, activation: Activation = "relu"
 ) -> nn.Sequential:
-    """Return a multilayer perceptron, [B, inputs] → [B, outputs], or → [B, hidden[-1]] activated when no outputs are given.
+    """Return a multilayer perceptron, [B, inputs] → [B, outputs], or without outputs → [B, hidden[-1]], activated.
 
     Args:
         inputs: features in.
-        hidden: units of each hidden layer; may be empty when `outputs` is given.
+        hidden: units of each hidden layer; with none, and no outputs either, the inputs are returned as they are.
         outputs: units of a last layer without activation, or None.
         activation: the non-linearity after each hidden layer.
+
+    Raises:
+        OptionError: a hidden layer has no unit.
     """
+    _check_widths("hidden", hidden, fewest=0)
     layers: list[nn.Module] = []
     for units in hidden:
         layers += [nn.Linear(inputs, units), _ACTIVATIONS[activation]()]
@@ -56,9 +62,13 @@ def conv(
 
     Args:
         input_shape: (C, height, width), of any size.
-        channels: of each layer.
+        channels: of each layer, one or more layers.
         activation: the non-linearity after each layer.
+
+    Raises:
+        OptionError: there is no layer, or one has no channel.
     """
+    _check_widths("channels", channels, fewest=1)
     inputs = input_shape[0]
     layers: list[nn.Module] = []
     for outputs in channels:
@@ -80,24 +90,30 @@ def transposed_conv(
 
     Args:
         inputs: features in.
-        output_shape: (C, height, width), of any size: each layer doubles the sides, or doubles and takes one off, so that
-            the last has exactly this size.
-        channels: of each layer's input, from the smallest image to the largest.
+        output_shape: (C, height, width), of any size: each layer doubles the sides, or doubles and takes one off, so
+            that the last has exactly this size.
+        channels: of each layer's input, from the smallest image to the largest; one or more layers.
         activation: the non-linearity between layers.
+
+    Raises:
+        OptionError: there is no layer, or one has no channel.
     """
+    _check_widths("channels", channels, fewest=1)
     count = len(channels)
-    sides = [tuple(halved(side, count - layer) for side in output_shape[1:]) for layer in range(count + 1)]
+    _, height, width = output_shape
+    sides = [(halved(height, count - layer), halved(width, count - layer)) for layer in range(count + 1)]
     layers: list[nn.Module] = [
         nn.Linear(inputs, channels[0] * sides[0][0] * sides[0][1]),
         nn.Unflatten(1, (channels[0], *sides[0])),
     ]
-    for layer, width in enumerate(channels):
+    for layer, incoming in enumerate(channels):
         following = channels[layer + 1] if layer + 1 < count else output_shape[0]
         # A transposed convolution turns a side s into 2s − 1, plus what padding adds: 0 or 1, as halving rounded.
-        padding = tuple(after - (2 * before - 1) for before, after in zip(sides[layer], sides[layer + 1], strict=True))
+        (low, narrow), (high, wide) = sides[layer], sides[layer + 1]
+        padding = (high - (2 * low - 1), wide - (2 * narrow - 1))
         layers += [
             _ACTIVATIONS[activation](),
-            nn.ConvTranspose2d(width, following, kernel_size=3, stride=2, padding=1, output_padding=padding),  # type: ignore[arg-type]
+            nn.ConvTranspose2d(incoming, following, kernel_size=3, stride=2, padding=1, output_padding=padding),
         ]
     return nn.Sequential(*layers)
 
@@ -112,6 +128,12 @@ def image_shape(input_shape: tuple[int, ...]) -> tuple[int, int, int]:
         raise ValueError(f"a convolution needs images of shape (channels, height, width), found {input_shape}; use mlp")
     channels, height, width = input_shape
     return channels, height, width
+
+
+def _check_widths(option: str, widths: Sequence[int], *, fewest: int) -> None:
+    if len(widths) < fewest or any(width < 1 for width in widths):
+        expected = "1 or more for each layer" + (", and a layer at least" if fewest else "")
+        raise OptionError(option, found=list(widths), expected=expected)
 
 
 class Reshape(nn.Module):

@@ -14,7 +14,8 @@ from framework.divergence import CompositeDivergence, Divergence, Term, divergen
 from framework.errors import IncompatibleParts, OptionError
 from framework.schedule import Counters, Schedule, final_value, scale, value_at
 
-# Where a schedule is looked at to see whether it is ever negative: at this many steps, evenly from the first to the last.
+# Where a schedule is looked at to see whether it is ever negative: at this many steps, evenly from the first to the
+# last.
 SCHEDULE_PROBES = 200
 
 
@@ -38,14 +39,18 @@ class Objective(nn.Module):
         terms: by label; no terms make an objective that is zero.
 
     Raises:
-        IncompatibleParts: a weight is negative on a divergence that is not rewardable, or a composite has a capacity.
+        IncompatibleParts: a weight is negative on a divergence that is not rewardable, a composite has a capacity, or
+            two terms have one label.
     """
 
     def __init__(self, terms: Mapping[str, Term]) -> None:
         super().__init__()
         self.leaves = tuple(leaf for label, term in terms.items() for leaf in _flatten(label, term))
-        self.divergences = nn.ModuleDict({leaf.label: leaf.divergence for leaf in self.leaves})
-        misfits = [_negative(leaf) for leaf in self.leaves if _is_forbidden(leaf)]
+        # A list, because a label is any string, and a module's name is not ("keys" and "a.b" are refused).
+        self.divergences = nn.ModuleList(leaf.divergence for leaf in self.leaves)
+        counts = Counter(leaf.label for leaf in self.leaves)
+        misfits = [_repeated(label) for label, count in counts.items() if count > 1]
+        misfits += [_negative(leaf) for leaf in self.leaves if _is_forbidden(leaf)]
         if misfits:
             raise IncompatibleParts(misfits)
 
@@ -63,6 +68,9 @@ class Objective(nn.Module):
 
         Returns:
             The total, []; and by label the parts' means over the batch, [], in the divergences' own units.
+
+        Raises:
+            ValueError: a divergence returned a value of another shape than it promises.
         """
         total = z.new_zeros(())
         parts: dict[str, Tensor] = {}
@@ -70,6 +78,8 @@ class Objective(nn.Module):
             if leaf.divergence.aggregate:
                 keys(f"divergence/{leaf.label}")
             value = leaf.divergence(q, p, z)
+            if value.shape != (() if leaf.divergence.aggregate else q.batch_shape):
+                raise ValueError(_misshapen(leaf, value, q))
             value = value if leaf.divergence.aggregate else value.mean()
             parts[leaf.label] = value.detach()
             if leaf.capacity is not None:
@@ -79,7 +89,7 @@ class Objective(nn.Module):
 
     def formula(self) -> str:
         """Return the sum as a person would write it, at the final weights: "1 · kl + 999 · mmd"."""
-        return " + ".join(_written(leaf) for leaf in self.leaves) or "0"
+        return " + ".join(_written(leaf) for leaf in self.leaves).replace("+ -", "− ") or "0"
 
     def implied_coefficients(self) -> dict[str, float]:
         """Return the coefficients of the quantities that the terms are sums of, at the final weights.
@@ -136,6 +146,19 @@ def _negative(leaf: Leaf) -> OptionError:
         option if inside else f"{option}.weight",
         found=f"a weight of {_lowest(leaf.weight):g} on {leaf.label!r}",
         expected=f"0 or more: {name} may not be rewarded, a negative weight would drive q away from p",
+    )
+
+
+def _repeated(label: str) -> OptionError:
+    return OptionError(label, found=f"two terms that are both called {label!r}", expected="a label of its own for each")
+
+
+def _misshapen(leaf: Leaf, value: Tensor, q: Distribution) -> str:
+    # The mean over a shape that is not the batch's would divide by latent dimensions too, without a word.
+    expected = "[], because it is aggregate" if leaf.divergence.aggregate else f"{list(q.batch_shape)}, one an example"
+    return (
+        f"divergence {leaf.label!r} ({type(leaf.divergence).__name__}): expected a value of shape {expected}, "
+        f"found {list(value.shape)}; sum over the latent dimensions"
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from torch import nn
 
 from framework.divergence import Term
-from framework.errors import PluginError
+from framework.errors import PluginError, with_article
 from framework.registry import registry_of
 
 REQUIRED: Any = inspect.Parameter.empty
@@ -45,13 +45,13 @@ def options_of(factory: Callable[..., Any]) -> dict[str, Option]:
     Raises:
         PluginError: a parameter has no annotation, takes `*args` or `**kwargs`, or its annotation cannot be resolved.
     """
-    call = factory.__init__ if isinstance(factory, type) else factory
+    call: Any = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
     if call in (object.__init__, nn.Module.__init__):  # a class without a constructor has no options
         return {}
     found: dict[str, Option] = {}
     try:
         hints = typing.get_type_hints(call)
-    except NameError as error:
+    except (NameError, AttributeError, TypeError, SyntaxError) as error:
         raise PluginError(
             f"{_describe(factory)}: an annotation cannot be resolved ({error}). "
             "Import the name outside `if TYPE_CHECKING`, at the top of the module."
@@ -76,6 +76,8 @@ def check_annotation(annotation: Any) -> bool:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation in (bool, int, float, str, types.NoneType) or origin is Literal or registry_of(annotation):
         return True
+    if not arguments:  # a bare `list` says nothing of its items
+        return False
     if origin in (Union, types.UnionType):
         return all(check_annotation(argument) for argument in arguments)
     if origin is list:
@@ -89,7 +91,7 @@ def check_annotation(annotation: Any) -> bool:
 
 def deferred(annotation: Any) -> Any:
     """Return X when the annotation is `Callable[[...], X]` and X is an abstraction: a part that is built later."""
-    if get_origin(annotation) is not Callable:
+    if get_origin(annotation) is not Callable or not get_args(annotation):
         return None
     returned = get_args(annotation)[1]
     return returned if registry_of(returned) else None
@@ -126,7 +128,7 @@ def spelled(annotation: Any) -> str:
     if annotation in words:
         return words[annotation]
     if origin is Literal:
-        return "one of " + ", ".join(str(choice) for choice in arguments)
+        return "one of " + ", ".join(written(choice) for choice in arguments)
     if origin in (Union, types.UnionType):
         return " or ".join(spelled(argument) for argument in arguments)
     if origin is list or (origin is tuple and arguments[-1] is Ellipsis):
@@ -138,7 +140,18 @@ def spelled(annotation: Any) -> str:
     if annotation is Term:
         return "a divergence with its weight"
     registry = registry_of(deferred(annotation) or annotation)
-    return f"a {registry.kind} ({{name: …}})" if registry else str(annotation)
+    return f"{with_article(registry.kind)} ({{name: …}})" if registry else str(annotation)
+
+
+def written(value: object) -> str:
+    """Return a plain value as a recipe writes it, on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {written(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(written(item) for item in value) + "]"
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _describe(factory: Callable[..., Any]) -> str:

@@ -13,10 +13,11 @@ _MASK = 2**64 - 1
 
 
 def key(seed: int, stream: str, counter: int) -> int:
-    """Return a 63-bit generator seed that differs for every (seed, stream, counter).
+    """Return a 63-bit generator seed for (seed, stream, counter); that two should agree is a matter of 2⁻⁶³.
 
-    The three are mixed by the SplitMix64 finaliser, whose output bits each depend on every input bit: neighbouring
-    counters give unrelated generators.
+    The low bits are as good as the high ones, and must be: torch's generator on the CPU takes the lowest 32 alone. The
+    three are mixed by the SplitMix64 finaliser, whose output bits each depend on every input bit: neighbouring counters
+    give unrelated generators.
 
     Reference: Steele, Lea & Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014, figure 17.
     """

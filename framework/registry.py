@@ -1,4 +1,4 @@
-"""One registry for each kind of part: a name in a recipe, the constructor that it stands for, and where that is written."""
+"""One registry for each kind of part: a name in a recipe, the constructor it stands for, and where that is written."""
 
 from __future__ import annotations
 

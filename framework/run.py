@@ -323,8 +323,8 @@ def _notes(built: Built, dataset: Dataset, batch_size: int) -> list[str]:
             for what, number in (("weight", leaf.weight), ("capacity", leaf.capacity)):
                 if end is not None and isinstance(number, Schedule) and number.steps > end:
                     notes.append(
-                        f"the {what} of {leaf.label} reaches its end at step {number.steps}, after training ends at {end}; "
-                        "validation and test are at its final value all the same"
+                        f"the {what} of {leaf.label} ends at step {number.steps}, after training does, at {end}; "
+                        "validation and test take its final value all the same"
                     )
     return notes
 

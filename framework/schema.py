@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import types
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,15 +19,26 @@ import framework.prior
 import framework.schedule
 from framework.discovery import BrokenPlugin
 from framework.divergence import Term, divergences
-from framework.document import Node
-from framework.errors import Mark, PluginError, Problem, RecipeError, listed, nearest
-from framework.options import REQUIRED, Option, alternatives, check_annotation, deferred, fits, options_of, spelled
+from framework.document import Node, scalar
+from framework.errors import Mark, PluginError, Problem, RecipeError, listed, nearest, with_article
+from framework.options import (
+    REQUIRED,
+    Option,
+    alternatives,
+    check_annotation,
+    deferred,
+    fits,
+    options_of,
+    spelled,
+    written,
+)
 from framework.recipe import COMMAND_LINE, read_recipe
 from framework.registry import Entry, Registry, registry_of
 from framework.trainer import Trainer
 
-RESERVED = ("name", "seed", "learner", "data", "trainer")
+RESERVED = ("name", "seed", "learner", "data", "trainer", "extends")
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _BAD: Any = object()  # stands for a value whose problem is reported already
 
 
@@ -115,10 +127,11 @@ class _Checker:
     broken: list[BrokenPlugin]
     problems: list[Problem] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    misspelt: set[str] = field(default_factory=set)  # keys of the recipe that are reported already
 
     def recipe(self, root: Node, path: Path) -> Recipe:
         fields: dict[str, Node] = root.value
-        name = self._name(fields.get("name"), path)
+        name = self._name(fields.get("name"), path, root)
         seed = self._value(fields["seed"], int, "seed") if "seed" in fields else 0
         if isinstance(seed, int) and seed < 0:
             self._problem("seed", "a seed is 0 or more", fields["seed"], found=str(seed))
@@ -129,14 +142,11 @@ class _Checker:
             raise RecipeError(self.problems, self.remarks)
         return Recipe(name, seed, learner, data, trainer, root)
 
-    def _name(self, node: Node | None, path: Path) -> str:
-        if node is None:
-            return path.stem
-        name: str = self._value(node, str, "name")
+    def _name(self, node: Node | None, path: Path, root: Node) -> str:
+        name: str = path.stem if node is None else self._value(node, str, "name")
         if name is not _BAD and not _FOLDER_NAME.fullmatch(name):
-            self._problem(
-                "name", "a recipe's name is also a folder's", node, found=name, expected="letters, digits, . _ -"
-            )
+            expected = "letters, digits, . _ -, the first a letter or a digit"
+            self._problem("name", "a recipe's name is also a folder's", node or root, found=name, expected=expected)
         return name
 
     def _required(self, fields: dict[str, Node], key: str, root: Node, check: Callable[[Node], Any]) -> Any:
@@ -144,27 +154,33 @@ class _Checker:
             return check(fields[key])
         similar = nearest(key, [other for other in fields if other not in RESERVED])
         place = fields[similar].key_mark if similar else root.mark
-        self.problems.append(Problem(f"the recipe has no {key!r}", found=similar, expected=f"{key}: …", mark=place))
+        self.misspelt.add(similar)
+        self.problems.append(
+            Problem(f"the recipe has no {key!r}", "", similar, f"{key}: …", key if similar else "", place)
+        )
         return _BAD
 
-    def _trainer(self, node: Node) -> Part:
+    def _trainer(self, node: Node) -> Any:
+        if not isinstance(node.value, dict):
+            expected = "a map, {max_epochs: 20}"
+            self._problem("trainer", f"{_kind(node.value)} does not fit", node, found=_shown(node), expected=expected)
+            return _BAD
         entry = Entry("trainer", "trainer", Trainer, "", 0)
         return self._options_of_part(node, entry, "trainer", context=(), taken=())
 
     def _learner(self, node: Node, root: Node) -> Any:
-        entry = self._entry(node, framework.learner.learners, "learner", "the recipe")
+        entry = self._entry(node, framework.learner.learners, "learner")
         if entry is None:
             return _BAD
-        own = {key: value for key, value in root.value.items() if key not in RESERVED}
+        own = {key: value for key, value in root.value.items() if key not in (*RESERVED, *self.misspelt)}
         whole = Node(own, root.mark)
         return self._options_of_part(whole, entry, "", context=framework.learner.learners.context, taken=RESERVED)
 
-    def _entry(self, node: Node | None, registry: Registry[Any], path: str, owner: str) -> Entry | None:
-        """Return what a name stands for, or report that it stands for nothing."""
-        if node is None:
-            return None
+    def _entry(self, node: Node, registry: Registry[Any], path: str, *, besides: str = "") -> Entry | None:
+        """Return what a name stands for, or report that it stands for nothing; `besides` is what else may be there."""
         if not isinstance(node.value, str):
-            self._problem(path, f"the name of a {registry.kind} is a string", node, expected=listed(registry.names()))
+            message = f"the name of {with_article(registry.kind)} is a string"
+            self._problem(path, message, node, found=_shown(node), expected=listed(registry.names()))
             return None
         if node.value in registry:
             return registry[node.value]
@@ -175,32 +191,36 @@ class _Checker:
             f"there is no {registry.kind} {node.value!r}",
             node,
             found=node.value,
-            expected=listed(registry.names()),
+            expected=besides + listed(registry.names()),
             write=similar,
         )
         return None
 
     def _part(
-        self, node: Node, registry: Registry[Any], path: str, *, label: str = "", taken: tuple[str, ...] = ()
+        self,
+        node: Node,
+        registry: Registry[Any],
+        path: str,
+        *,
+        label: str = "",
+        taken: tuple[str, ...] = (),
+        besides: str = "",
     ) -> Any:
         """Check a part: its name (or the label that it stands under), then its options."""
+        kind = with_article(registry.kind)
         if isinstance(node.value, str):  # a part without options may be written as its name
-            entry = self._entry(node, registry, path, path)
+            entry = self._entry(node, registry, path, besides=besides)
             node = Node({}, node.mark, node.key_mark)
         elif not isinstance(node.value, dict):
-            self._problem(
-                path, f"a {registry.kind} is a map", node, expected=f"{{name: …}} of a {registry.kind}, or a name"
-            )
+            expected = f"the name of {kind}, or {{name: …}} with its options"
+            self._problem(path, f"{kind} is a map", node, found=_shown(node), expected=expected)
             return _BAD
         elif "name" in node.value:
-            entry = self._entry(node.value["name"], registry, f"{path}.name", path)
+            entry = self._entry(node.value["name"], registry, f"{path}.name")
         elif label:
-            named = Node(label, node.key_mark or node.mark, text=label)
-            entry = self._entry(named, registry, path, path)
+            entry = self._entry(Node(label, node.key_mark or node.mark, text=label), registry, path)
         else:
-            self._problem(
-                path, f"a {registry.kind} has a name", node, found="no name", expected=listed(registry.names())
-            )
+            self._problem(path, f"{kind} has a name", node, found="no name", expected=listed(registry.names()))
             return _BAD
         if entry is None:
             return _BAD
@@ -212,26 +232,20 @@ class _Checker:
         before = len(self.problems)
         owner = f"{entry.kind} {entry.name!r}" if path != "trainer" else "trainer"
         try:
-            options = _recipe_options(entry, context)
+            options = _recipe_options(entry, context, taken)
         except PluginError as error:
             self._problem(path, str(error), node)
             return _BAD
+        known = [*options, *taken]
+        misspelt = set()
         for key, child in node.value.items():
-            if key not in options and key not in taken:
-                known = [*options, *taken]
-                self.problems.append(
-                    Problem(
-                        f"{owner} has no option {key!r}"
-                        if path
-                        else f"neither the recipe nor {owner} has a key {key!r}",
-                        _join(path, key),
-                        found=key,
-                        expected=listed(known),
-                        write=nearest(key, known),
-                        mark=child.key_mark,
-                    )
-                )
-        misspelt = {nearest(key, options) for key in node.value if key not in options}
+            if key not in known:
+                message = f"{owner} has no option {key!r}"
+                if not path:
+                    message = f"neither the recipe nor {owner} has a key {key!r}"
+                similar = nearest(key, known)
+                misspelt.add(similar)
+                self.problems.append(Problem(message, _join(path, key), key, listed(known), similar, child.key_mark))
         values: dict[str, Any] = {}
         for name, option in options.items():
             if name in node.value:
@@ -250,10 +264,12 @@ class _Checker:
                 return float(node.value) if choice is float else node.value
         if node.mark.source == COMMAND_LINE and str in alternatives(annotation) and isinstance(node.value, int | float):
             return node.text  # a command line has no quotes: the field says that it is a string
-        for choice in alternatives(annotation):
+        choices = alternatives(annotation)
+        for choice in choices:
             registry = registry_of(deferred(choice) or choice)
-            if registry is not None and isinstance(node.value, dict | str):
-                return self._part(node, registry, path)
+            if registry is not None and isinstance(node.value, dict | str) and not _quoted(node, annotation):
+                besides = "".join(f"{spelled(other)}, or " for other in choices if other is not choice)
+                return self._part(node, registry, path, besides=besides)
             origin, arguments = get_origin(choice), get_args(choice)
             if origin is dict and isinstance(node.value, dict):
                 return self._map(node, arguments[1], path)
@@ -267,9 +283,12 @@ class _Checker:
         found = {}
         for label, child in node.value.items():
             where = _join(path, label)
-            if child.value is None:  # a label that `extends` brought in is taken out by null
-                continue
-            if annotation is Term:
+            if child.value is None and types.NoneType not in alternatives(annotation):
+                continue  # a label that `extends` brought in is taken out by null
+            if not _LABEL.fullmatch(label):
+                expected = "letters, digits, _ -, the first a letter: it names a metric"
+                self.problems.append(Problem("this label is refused", where, label, expected, mark=child.key_mark))
+            elif annotation is Term:
                 found[label] = self._weighted(child, label, where)
             elif registry is not None:
                 found[label] = self._part(child, registry, where, label=label)
@@ -278,6 +297,10 @@ class _Checker:
         return found
 
     def _weighted(self, node: Node, label: str, path: str) -> Any:
+        if isinstance(node.value, int | float):
+            write = f"{label}: {{weight: {node.text}}}"
+            self._problem(path, "a divergence is a map", node, found=node.text, expected="its options", write=write)
+            return _BAD
         part = self._part(node, divergences, path, label=label, taken=("weight",))
         weight: Any = 1.0
         if isinstance(node.value, dict) and "weight" in node.value:
@@ -300,15 +323,12 @@ class _Checker:
         return origin(items)
 
     def _misfit(self, node: Node, annotation: Any, path: str) -> None:
-        words = [str(choice) for one in alternatives(annotation) for choice in get_args(one)]
-        self._problem(
-            path,
-            f"{_kind(node.value)} does not fit",
-            node,
-            found=_shown(node),
-            expected=spelled(annotation),
-            write=nearest(node.value, words) if isinstance(node.value, str) else "",
-        )
+        words = [choice for one in alternatives(annotation) for choice in get_args(one) if isinstance(choice, str)]
+        write = ""
+        if isinstance(node.value, str):
+            write = f"{node.value}, without quotes" if _quoted(node, annotation) else nearest(node.value, words)
+        message = f"{_kind(node.value)} does not fit"
+        self._problem(path, message, node, found=_shown(node), expected=spelled(annotation), write=write)
 
     def _problem(
         self, path: str, message: str, node: Node, *, found: str = "", expected: str = "", write: str = ""
@@ -319,17 +339,34 @@ class _Checker:
         self.problems.append(Problem(message, path, found, expected, write, mark))
 
 
-def _recipe_options(entry: Entry, context: tuple[str, ...]) -> dict[str, Option]:
-    options = options_of(entry.factory)
-    for name, option in options.items():
-        if name not in context and not check_annotation(option.annotation):
+def _recipe_options(entry: Entry, context: tuple[str, ...], taken: tuple[str, ...]) -> dict[str, Option]:
+    """Return the options that a recipe can set: not a context argument that it cannot express.
+
+    Raises:
+        PluginError: a parameter is called what the recipe itself puts beside the options, or has no such annotation.
+    """
+    found = {}
+    for name, option in options_of(entry.factory).items():
+        where = f"{entry.place}: {entry.kind} {entry.name!r}: the parameter {option.parameter!r}"
+        if name in taken:
+            raise PluginError(f"{where} has a name that recipes keep for themselves: {', '.join(taken)}. Rename it.")
+        if check_annotation(option.annotation):
+            found[name] = option
+        elif name not in context:
             raise PluginError(
-                f"{entry.place}: {entry.kind} {entry.name!r}: the parameter {option.parameter!r} is annotated "
-                f"{option.annotation}, which a recipe cannot express. Allowed are bool, int, float, str, Literal, lists, "
-                "tuples and dicts of them, parts, and float | Schedule; "
+                f"{where} is annotated {option.annotation}, which a recipe cannot express. Allowed are bool, int, "
+                "float, str, Literal, lists, tuples and dicts of them, parts, and float | Schedule; "
                 f"supplied by the builder are {', '.join(context) or 'no arguments'}."
             )
-    return options
+    return found
+
+
+def _quoted(node: Node, annotation: Any) -> bool:
+    """Return whether a string would fit if it stood there without quotes."""
+    if not isinstance(node.value, str):
+        return False
+    meant = scalar(node.value)
+    return not isinstance(meant, str) and any(fits(meant, choice) for choice in alternatives(annotation))
 
 
 def _plain(value: Any) -> Any:
@@ -356,4 +393,4 @@ def _kind(value: object) -> str:
 def _shown(node: Node) -> str:
     if isinstance(node.value, str):
         return repr(node.value)
-    return node.text or str(node.plain())
+    return node.text or written(node.plain())

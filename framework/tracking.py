@@ -136,7 +136,8 @@ class Tracker:
 
     def _stop(self, reason: str = "") -> None:
         process, self._process = self._process, None
-        assert process is not None and process.stdout is not None
+        assert process is not None
+        assert process.stdout is not None
         process.kill()
         process.wait()
         if not self._gave_up(process) and reason:

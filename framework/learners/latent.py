@@ -20,6 +20,8 @@ from framework.optimizer import Optimizer
 from framework.prior import Prior
 from framework.schedule import Counters
 
+_METRICS = ("objective", "reconstruction", "elbo")
+
 
 @register_learner("latent")
 class Latent(Learner):
@@ -31,8 +33,8 @@ class Latent(Learner):
     weight 1 it is the VAE, and L is the negative evidence lower bound.
 
     Its metrics: `objective` (L), `reconstruction` (−log p(x|z), nats), `elbo` (log p(x|z) − KL(q‖p), nats, whatever the
-    objective's weights are), and one for each divergence, by label. There is no `elbo` where it would be no bound: for a
-    deterministic posterior, and for grey pixels under a Bernoulli likelihood.
+    objective's weights are), and one for each divergence, by label. There is no `elbo` where it would be no bound: for
+    a deterministic posterior, and for grey pixels under a Bernoulli likelihood.
 
     Args:
         facts: of the data; supplied by the builder.
@@ -44,8 +46,9 @@ class Latent(Learner):
         optimizer: of all parameters.
 
     Raises:
-        IncompatibleParts: a likelihood that does not suit the data, a decoder of another shape, a divergence that needs a
-            density where the posterior has none, a negative weight where there may be none.
+        IncompatibleParts: a likelihood that does not suit the data, a decoder of another shape, a divergence that needs
+            a density where the posterior has none, a negative weight where there may be none, a label that is a
+            metric's name, settings that the optimiser refuses.
 
     Reference: Kingma & Welling, "Auto-Encoding Variational Bayes", 2014, https://arxiv.org/abs/1312.6114.
     """
@@ -118,9 +121,10 @@ class Latent(Learner):
                 OptionError("encoder", found=found, expected=f"a posterior of [2] events [{self.latent_dim}]")
             )
         p: Distribution = self.prior()
-        if p.event_shape != (self.latent_dim,):
-            found = f"a prior of event shape {list(p.event_shape)}"
-            misfits.append(OptionError("prior", found=found, expected=f"[{self.latent_dim}], the latent dimension"))
+        if p.batch_shape != () or p.event_shape != (self.latent_dim,):
+            found = f"batch shape {list(p.batch_shape)}, event shape {list(p.event_shape)}"
+            expected = f"batch shape [], event shape [{self.latent_dim}], the latent dimension"
+            misfits.append(OptionError("prior", found=found, expected=expected))
         if isinstance(q, Delta):
             misfits += [
                 OptionError(
@@ -138,6 +142,17 @@ class Latent(Learner):
             misfits.append(OptionError("decoder", found=found, expected=f"the data's {list(facts.input_shape)}"))
         elif unsuitable := _unsuitable(likelihood, facts.values):
             misfits.append(unsuitable)
+        misfits += [
+            OptionError(
+                f"divergences.{leaf.label}", found="the name of a metric of the learner", expected="another label"
+            )
+            for leaf in self.objective.leaves
+            if leaf.label in _METRICS
+        ]
+        try:
+            self.optimizers()
+        except ValueError as error:  # torch looks at learning rates and the like when it is given parameters
+            misfits.append(OptionError("optimizer", found=str(error), expected="settings that the optimiser accepts"))
         if misfits:
             raise IncompatibleParts(misfits)
         # Runs each part once, so that what is wrong with shapes shows here, and estimators can say what they do.
@@ -149,8 +164,8 @@ class Latent(Learner):
         self._has_elbo = not grey and not isinstance(q, Delta)
         if grey:
             notes.append(
-                "no elbo: the pixels are grey, and a Bernoulli likelihood of grey pixels is a cross-entropy and no likelihood"
-                " (binarize the data, or take continuous_bernoulli)"
+                "no elbo: the pixels are grey, and a Bernoulli likelihood of grey pixels is a cross-entropy and no "
+                "likelihood (binarize the data, or take continuous_bernoulli)"
             )
         if isinstance(q, Delta):
             notes.append("no elbo: the posterior is deterministic and has no density")

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -38,10 +38,8 @@ class Server:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.asked.append(self.path)
-                try:
+                with suppress(BrokenPipeError, ConnectionResetError):  # the client has given up, as it should
                     outer.answers[self.path](self, outer.over)
-                except (BrokenPipeError, ConnectionResetError):
-                    pass  # the client has given up, as it should
 
             def log_message(self, format: str, *arguments: object) -> None:
                 pass
@@ -135,7 +133,10 @@ WRONG_SUM = hashlib.sha256(WRONG).hexdigest()[:12]
     [
         (refusing, "failed (HTTP 404 Not Found)"),
         (giving(GOOD[:-50], length=len(GOOD)), f"failed (cut off after {len(GOOD) - 50} of {len(GOOD)} bytes)"),
-        (giving(GOOD[:-50]), "is a damaged gzip file (Compressed file ended before the end-of-stream marker was reached)"),
+        (
+            giving(GOOD[:-50]),
+            "is a damaged gzip file (Compressed file ended before the end-of-stream marker was reached)",
+        ),
         (
             giving(gzip.compress(WRONG)),
             f"is not the published file: sha256 {WRONG_SUM}… where {FILE.sha256[:12]}… was expected",
@@ -195,6 +196,16 @@ def test_a_damaged_file_is_named_passed_over_and_left_alone(server: Server, tmp_
     with pytest.raises(DataError) as caught:
         obtain(FILE, [damaged], [], damaged, QUICK)
     assert str(caught.value).startswith(said)
+
+
+def test_a_file_that_another_process_has_just_downloaded_is_not_in_the_way(server: Server, tmp_path: Path) -> None:
+    kept = tmp_path / "images.gz"
+
+    def late(handler: BaseHTTPRequestHandler, over: threading.Event) -> None:
+        store(GOOD, kept)
+        giving(GOOD)(handler, over)
+
+    assert obtain(FILE, [kept], [server.url("/images.gz", late)], kept, QUICK) == Obtained(CONTENT, str(tmp_path))
 
 
 def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path) -> None:

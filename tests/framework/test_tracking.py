@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from framework import tracking
 from framework.tracking import Tracker
 
@@ -163,7 +164,8 @@ def test_disabled_starts_nothing(run_directory: Path, monkeypatch: pytest.Monkey
     tracker.log(RECORDS[0])
     tracker.images([run_directory / "none.png"])
     tracker.finish({})
-    assert warnings == [] and list(run_directory.iterdir()) == []
+    assert warnings == []
+    assert list(run_directory.iterdir()) == []
 
 
 def test_training_process_never_imports_wandb() -> None:
@@ -320,7 +322,8 @@ raise RuntimeError("training failed")
     start = time.monotonic()
     outcome = subprocess.run([sys.executable, "-c", program], cwd=SOURCE, capture_output=True, text=True, check=False)
     assert time.monotonic() - start < 3
-    assert "training failed" in outcome.stderr and outcome.stdout == ""
+    assert "training failed" in outcome.stderr
+    assert outcome.stdout == ""
 
     def ended() -> list[Any]:
         if not list((run_directory / "wandb").glob("offline-run-*/run-*.wandb")):

@@ -27,7 +27,7 @@ def as_float(bits: Tensor) -> Tensor:
 
 def scale(pixels: Tensor, *, maximum: int) -> Tensor:
     """Return x = pixel / maximum in [0, 1], float32, of any shape."""
-    return pixels.to(torch.float32).div_(maximum)
+    return pixels.to(torch.float32) / maximum
 
 
 def threshold(pixels: Tensor, *, maximum: int) -> Tensor:

@@ -90,7 +90,7 @@ def larochelle(data_directory: Path) -> Images:
     """Return Larochelle's binarised sample of MNIST: 50,000 / 10,000 / 10,000 images of bits, without labels.
 
     Reference: Larochelle & Murray, "The neural autoregressive distribution estimator", 2011,
-    https://proceedings.mlr.press/v15/larochelle11a.html, section 6.
+    https://proceedings.mlr.press/v15/larochelle11a.html.
 
     Raises:
         DataError: one of the three sets cannot be had.

@@ -19,8 +19,8 @@ class Likelihood(nn.Module):
     """p(x|z) from outputs of the data's shape, independent over pixels.
 
     `bernoulli`: the outputs are logits; for data of zeros and ones (on grey pixels it is a cross-entropy and no
-    likelihood). `continuous_bernoulli`: the outputs are logits, for data in [0, 1]. `gaussian`: the outputs are means, for
-    data of any range, with one σ for all pixels, fixed or learned.
+    likelihood). `continuous_bernoulli`: the outputs are logits, for data in [0, 1]. `gaussian`: the outputs are means,
+    for data of any range, with one σ for all pixels, fixed or learned.
 
     Args:
         input_shape: the shape of an example.

@@ -12,7 +12,7 @@ class InfoVAE(CompositeDivergence):
     """(1 − α) · E_x KL(q(z|x)‖p) + (α + λ − 1) · D(q(z)‖p).
 
     D is any strict divergence of the aggregate posterior from the prior. α = 0, λ = 1 is the VAE; α = 1 leaves D alone
-    (MMD-VAE with D = `mmd`); with D = KL(q(z)‖p), α + λ = 1 would be the β-VAE with β = λ.
+    (MMD-VAE with D = `mmd`); α + λ = 1 is the β-VAE with β = λ.
 
     Args:
         alpha: α ≤ 1, without unit: 1 − α is the weight of the mutual information I(x;z) in the objective.
@@ -20,7 +20,8 @@ class InfoVAE(CompositeDivergence):
         of: D.
 
     Raises:
-        OptionError: α > 1 or α + λ < 1: a weight would be negative, which rewards a mismatch.
+        OptionError: α > 1 or α + λ < 1: a weight would be negative, which rewards a mismatch; or D is a divergence of
+            single posteriors.
 
     Reference: Zhao, Song & Ermon, "InfoVAE", AAAI 2019, equation 6, https://arxiv.org/abs/1706.02262.
     """
@@ -34,6 +35,12 @@ class InfoVAE(CompositeDivergence):
                 "lambda",
                 found=f"{lambda_:g}, so that alpha + lambda − 1 = {alpha + lambda_ - 1:g}",
                 expected=f"{1 - alpha:g} or more: a negative weight rewards a mismatch with the prior",
+            )
+        if not of.aggregate:
+            raise OptionError(
+                "of",
+                found=f"{divergences.name_of(of)}, a divergence of each q(z|x)",
+                expected="a divergence of the aggregate posterior q(z), such as mmd",
             )
         self.alpha, self.lambda_, self.of = alpha, lambda_, of
         self.kl = KL()

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from framework import Divergence, OptionError, register_divergence
-from framework.distributions import DiagonalGaussian, StandardNormal
 from torch import Tensor
 from torch.distributions import Distribution
 from torch.utils.checkpoint import checkpoint
 
+from framework import Divergence, OptionError, register_divergence
+from framework.distributions import DiagonalGaussian, StandardNormal
 from framework_plugins.divergences.mmd_of_samples import Kernel, Statistic, mmd_squared
 
 # The set of the WAE authors' implementation, https://github.com/tolstikhin/wae, wae.py, `mmd_penalty`.
@@ -29,18 +29,19 @@ class MMD(Divergence):
 
         rbf: k = Σ_c exp(−r²/s)        imq: k = Σ_c s/(s + r²)
 
-    `sampled` compares z with as many draws of p. The `u` statistic leaves out pairs of a point with itself; it is unbiased,
-    zero in expectation when q(z) = p, and then negative about half of the time. The `v` statistic keeps them; it is
-    biased upwards by (k(a, a) − E k)/n for each of the two sets, never negative, and zero only if the two sets coincide.
+    `sampled` compares z with as many draws of p. The `u` statistic leaves out pairs of a point with itself; it is
+    unbiased, zero in expectation exactly when q(z) = p, and then negative about half of the time. The `v` statistic
+    keeps them; it is biased upwards by (k(a, a) − E k)/n for each of the two sets, never negative, and zero only if the
+    two sets coincide.
 
     `closed_form` takes the expectations over z and w exactly: no draw is made. It needs a Gaussian posterior with a
-    diagonal covariance and the prior N(0, I). Here `v` is the MMD² of the batch's mixture of posteriors, zero exactly when
-    that mixture is the prior; `u` leaves out pairs from one posterior, and is unbiased for the aggregate posterior of
-    examples drawn independently. It costs n²·D for each width, and imq takes about fifty widths instead of seven.
+    diagonal covariance and the prior N(0, I). Here `v` is the MMD² of the batch's mixture of posteriors, zero exactly
+    when that mixture is the prior; `u` leaves out pairs from one posterior, and is unbiased for the aggregate posterior
+    of examples drawn independently. It costs n²·D for each width, and imq takes about fifty widths instead of seven.
 
-    No unit; between 0 and 2 for each scale (the u statistic may be slightly below 0). A weight for it means nothing without
-    kernel, widths, statistic and estimate: `estimator` names all four. It is not the distance of two means, and not the
-    MMD itself, which is the square root.
+    No unit; between 0 and 2 for each scale (the u statistic may be slightly below 0). A weight for it means nothing
+    without kernel, widths, statistic and estimate: `estimator` names all four. It is not the distance of two means, and
+    not the MMD itself, which is the square root.
 
     Args:
         latent_dim: D.
@@ -61,8 +62,8 @@ class MMD(Divergence):
         True
 
     Reference: Gretton et al., "A Kernel Two-Sample Test", JMLR 2012, equations 3 (u) and 5 (v),
-        https://jmlr.org/papers/v13/gretton12a.html; Tolstikhin et al., "Wasserstein Auto-Encoders", 2018, section 4 (imq),
-        https://arxiv.org/abs/1711.01558; Zhao, Song & Ermon, "InfoVAE", 2019, https://arxiv.org/abs/1706.02262.
+        https://jmlr.org/papers/v13/gretton12a.html; Tolstikhin et al., "Wasserstein Auto-Encoders", 2018, section 4
+        (imq), https://arxiv.org/abs/1711.01558; Zhao, Song & Ermon, "InfoVAE", 2019, https://arxiv.org/abs/1706.02262.
     """
 
     aggregate = True
@@ -92,13 +93,13 @@ class MMD(Divergence):
         """Return MMD², [], without unit.
 
         Raises:
-            ValueError: the closed form is asked for other distributions than it is for, or the u statistic of one example.
+            ValueError: the closed form is asked for distributions that have none, or the u statistic of one example.
         """
         if self.estimate == "closed_form":
             if not (isinstance(q, DiagonalGaussian) and isinstance(p, StandardNormal)):
                 raise ValueError(
-                    "mmd: estimate: closed_form expects a DiagonalGaussian posterior and the StandardNormal prior, found "
-                    f"{type(q).__name__} and {type(p).__name__}; write estimate: sampled"
+                    "mmd: estimate: closed_form expects a DiagonalGaussian posterior and the StandardNormal prior, "
+                    f"found {type(q).__name__} and {type(p).__name__}; write estimate: sampled"
                 )
             return gaussian_mmd_squared(q.mean, q.variance, self.kernel, self.widths, self.statistic)
         # A learned prior gets a gradient where torch can give one; N(0, I) draws the same numbers either way.
@@ -115,9 +116,9 @@ def gaussian_mmd_squared(
 
         E exp(−‖u‖²/s) = Π_j (1 + 2v_j/s)^(−1/2) exp(−m_j²/(s + 2v_j)),
 
-    where u = z − z' has m = μ_i − μ_j and v = v_i + v_j, u = z − w has m = μ_i and v = v_i + 1, and u = w − w' has m = 0 and
-    v = 2. imq is a sum over rbf widths (`_imq_as_rbf`), within 1e-6 of the kernel. Memory n·D and a block; the gradient
-    computes each block again.
+    where u = z − z' has m = μ_i − μ_j and v = v_i + v_j, u = z − w has m = μ_i and v = v_i + 1, and u = w − w' has
+    m = 0 and v = 2. imq is a sum over rbf widths (`_imq_as_rbf`), within 1e-6 of the kernel. Memory n·D and a block;
+    the gradient computes each block again.
 
     Args:
         mean: μ, [n, D].
@@ -127,7 +128,7 @@ def gaussian_mmd_squared(
         statistic: u leaves out the pairs i = j, v keeps them (z and z' are then two draws from the same component).
 
     Returns:
-        [], of the mean's type.
+        [], of the mean's type, but at least float32.
 
     Raises:
         ValueError: the u statistic of one example.
@@ -139,6 +140,10 @@ def gaussian_mmd_squared(
     count = len(mean)
     if statistic == "u" and count < 2:
         raise ValueError(f"mmd: the u statistic expects at least 2 examples, found {count}")
+    dtype = torch.promote_types(
+        mean.dtype, torch.float32
+    )  # half precision would lose the difference of the three means
+    mean, variance = mean.to(dtype), variance.to(dtype)
     mixture = [(1.0, s) for s in widths] if kernel == "rbf" else _imq_as_rbf(widths)
     rows = max(1, _CLOSED_FORM_BLOCK // mean.numel())
     within = mean.new_zeros(())
@@ -149,11 +154,8 @@ def gaussian_mmd_squared(
             _sum_of_pairs, *block, mean, variance, mixture, use_reentrant=False, preserve_rng_state=False
         )
     if statistic == "u":
-        within = (within - _expected_kernel(torch.zeros_like(mean), 2 * variance, mixture).sum()) / (
-            count * (count - 1)
-        )
-    else:
-        within = within / count**2
+        within = within - _expected_kernel(torch.zeros_like(mean), 2 * variance, mixture).sum()
+    within = within / (count * (count - 1) if statistic == "u" else count**2)
     across = _expected_kernel(mean, variance + 1, mixture).mean()
     prior = _expected_kernel(torch.zeros_like(mean[0]), torch.full_like(mean[0], 2.0), mixture)
     return within + prior - 2 * across
@@ -167,7 +169,7 @@ def _sum_of_pairs(
 
 
 def _expected_kernel(mean: Tensor, variance: Tensor, mixture: list[tuple[float, float]]) -> Tensor:
-    """Return Σ weight · E exp(−‖u‖²/s) over the (weight, s) of the mixture, for u ~ N(mean, variance): [..., D] → [...]."""
+    """Return Σ weight·E exp(−‖u‖²/s) over the mixture's (weight, s), for u ~ N(mean, variance): [..., D] → [...]."""
     square = mean.square()  # [..., D]
     total = mean.new_zeros(mean.shape[:-1])
     for weight, s in mixture:
@@ -179,10 +181,9 @@ def _expected_kernel(mean: Tensor, variance: Tensor, mixture: list[tuple[float, 
 def _imq_as_rbf(widths: Sequence[float]) -> list[tuple[float, float]]:
     """Return (weight, s) with Σ_C C/(C + r²) = Σ weight·exp(−r²/s) + a constant, within 1e-6 for every r².
 
-    C/(C + r²) = ∫ C exp(−tC) exp(−t r²) dt over t > 0, by the trapezoid rule in log t with step h. The integrand is analytic
-    there for |Im log t| < π/2, so the rule errs by about exp(−π²/h): 3e-9. Above t = 20/C it is below exp(−20); below
-    t = 1e-7/C the kernel exp(−t r²) is 1 up to the stated error, or has lost only 1e-7 of the whole. A constant in the
-    kernel cancels in MMD².
+    C/(C + r²) = ∫ C exp(−tC) exp(−t r²) dt over t > 0, by the trapezoid rule in log t with step h. The integrand is
+    analytic there for |Im log t| < π/2, so the rule errs by about exp(−π²/h): 3e-9. What lies above t = 20/C is
+    exp(−20) of the whole, and what lies below t = 1e-7/C is 1e-7 of it. A constant in the kernel cancels in MMD².
 
     Reference: Trefethen & Weideman, "The Exponentially Convergent Trapezoidal Rule", SIAM Review 2014, section 5,
         https://doi.org/10.1137/130932132.

@@ -21,11 +21,13 @@ _CPU_BLOCK, _GPU_BLOCK = 256, 1024
 def mmd_squared(z: Tensor, w: Tensor, kernel: Kernel, widths: Sequence[float], statistic: Statistic = "u") -> Tensor:
     """Return MMD² of two samples: means of k(z, z') and of k(w, w'), less twice the mean of k(z, w).
 
-    u: the means within a sample are over pairs of two different points, Σ_{i≠j} k/(n(n − 1)); unbiased, may be negative.
-    v: over all pairs, Σ k/n²; biased upwards, never negative. See `MMD` for the kernels.
+    u: the means within a sample are over pairs of two different points, Σ_{i≠j} k/(n(n − 1)); unbiased, zero in
+    expectation exactly when z and w have one distribution, then negative about half of the time.
+    v: over all pairs, Σ k/n²; biased upwards, never negative, zero only if the two sets coincide.
+    rbf: k = Σ_s exp(−r²/s). imq: k = Σ_s s/(s + r²).
 
-    Time n²·(D + widths); memory n·D, for the matrices are made block by block and never held, and the gradient is found in
-    the same pass. Distances and sums are in float64, so that value and gradient are accurate to the rounding of the
+    Time n²·(D + widths); memory n·D, for the matrices are made block by block and never held, and the gradient is found
+    in the same pass. Distances and sums are in float64, so that value and gradient are accurate to the rounding of the
     kernel's values, wherever the origin is. It cannot be differentiated twice.
 
     Args:
@@ -45,6 +47,9 @@ def mmd_squared(z: Tensor, w: Tensor, kernel: Kernel, widths: Sequence[float], s
         >>> z = torch.tensor([[0.0], [1.0]])
         >>> mmd_squared(z, z + 1, "imq", [1.0], "v")
         tensor(0.4000)
+
+    Reference: Gretton et al., "A Kernel Two-Sample Test", JMLR 2012, equations 3 (u) and 5 (v),
+        https://jmlr.org/papers/v13/gretton12a.html.
     """
     fewest = 2 if statistic == "u" else 1
     if z.dim() != 2 or w.dim() != 2 or z.shape[1] != w.shape[1] or min(len(z), len(w)) < fewest:
@@ -139,11 +144,11 @@ def _add_pairs(a: _Points, b: _Points, factor: float, kernel: Kernel, widths: Te
             squared = (a.left[rows] @ b.right[columns].T).to(widths.dtype).clamp_min_(0)  # [rows, columns]
             if diagonal:
                 squared.fill_diagonal_(torch.inf)  # k = k' = 0: a point is no pair with itself
-            block_sum, slope = _KERNELS[kernel](squared.view(-1), widths, buffer, differentiates)
+            block_sum, slope = _KERNELS[kernel](squared, widths, buffer, differentiates)
             total = total + (2 * block_sum if mirrored else block_sum)
             if slope is None:
                 continue
-            slope = slope.view_as(squared).to(a.left.dtype)
+            slope = slope.to(a.left.dtype)
             if b.pull is not None:
                 b.pull[:, columns].addmm_(a.coordinates[rows].T, slope, alpha=factor)
             if a.pull is not None and not diagonal:
@@ -155,16 +160,23 @@ def _inverse_multiquadric(
     squared: Tensor, widths: Tensor, buffer: Tensor, wants_slope: bool
 ) -> tuple[Tensor, Tensor | None]:
     # k = Σ s/(s + r²), k' = −Σ s/(s + r²)²
-    inverse = torch.add(squared, widths[:, None], out=buffer[:, : len(squared)]).reciprocal_()  # [S, pairs]
-    total = inverse.sum(1).double() @ widths.double()
-    return total, -widths @ inverse.square_() if wants_slope else None
+    flat = buffer[:, : squared.numel()]  # [S, rows·columns]
+    inverse = torch.add(squared.view(-1), widths[:, None], out=flat).reciprocal_()
+    total = _sum(inverse, squared.shape) @ widths.double()
+    return total, (-widths @ inverse.square_()).view_as(squared) if wants_slope else None
 
 
 def _gaussian(squared: Tensor, widths: Tensor, buffer: Tensor, wants_slope: bool) -> tuple[Tensor, Tensor | None]:
     # k = Σ exp(−r²/s), k' = −Σ exp(−r²/s)/s
     rates = -widths.reciprocal()  # [S]
-    values = torch.mul(squared, rates[:, None], out=buffer[:, : len(squared)]).exp_()  # [S, pairs]
-    return values.sum(1).double().sum(), rates @ values if wants_slope else None
+    flat = buffer[:, : squared.numel()]  # [S, rows·columns]
+    values = torch.mul(squared.view(-1), rates[:, None], out=flat).exp_()
+    return _sum(values, squared.shape).sum(), (rates @ values).view_as(squared) if wants_slope else None
+
+
+def _sum(values: Tensor, shape: torch.Size) -> Tensor:
+    """Sum each scale's block, [S, rows·columns] → [S] float64: a row in its own type, the rows' sums in float64."""
+    return values.view(-1, *shape).sum(2).sum(1, dtype=torch.float64)
 
 
 _KERNELS = {"imq": _inverse_multiquadric, "rbf": _gaussian}

@@ -21,8 +21,9 @@ class MutualInformation(Divergence):
         I ≈ 1/B Σ_i [log q(z_i|x_i) − log 1/n Σ_j q(z_i|x_j)].
 
     `lower`: the mixture includes i itself (n = B); in expectation a lower bound of I, and at most log B. `upper`:
-    the mixture leaves i out (n = B − 1); in expectation an upper bound of I. Both are biased, and the truth lies between
-    their expectations; zero is attainable when q(z|x) does not depend on x. A negative weight rewards information.
+    the mixture leaves i out (n = B − 1); in expectation an upper bound of I. Both are biased, and the truth lies
+    between their expectations; zero is attainable when q(z|x) does not depend on x. A negative weight rewards
+    information.
 
     Args:
         bound: which of the two.
@@ -30,8 +31,8 @@ class MutualInformation(Divergence):
     Returns:
         [], nats.
 
-    Reference: Poole et al., "On Variational Bounds of Mutual Information", 2019, equations 2.3 and 10 (leave-one-out),
-        https://arxiv.org/abs/1905.06922.
+    Reference: Poole et al., "On Variational Bounds of Mutual Information", 2019, sections 2.1 (leave-one-out,
+        upper) and 2.3 (lower), https://arxiv.org/abs/1905.06922.
     """
 
     aggregate = True

@@ -18,8 +18,8 @@ ScaleName = Literal["exp", "softplus"]
 class Posterior(nn.Module):
     """A linear layer that parametrises q(z|x).
 
-    `gaussian` is N(μ, diag σ²), with σ = exp(a) or σ = softplus(a) of the layer's second half a; `deterministic` is all mass
-    on one point, the encoder of a plain autoencoder.
+    `gaussian` is N(μ, diag σ²), with σ = exp(a) or σ = softplus(a) of the layer's second half a; `deterministic` is all
+    mass on one point, the encoder of a plain autoencoder.
 
     Args:
         features: F, the width of what comes in.

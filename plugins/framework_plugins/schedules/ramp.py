@@ -88,8 +88,9 @@ class Cyclical(Schedule):
     def value(self, counters: Counters) -> float:
         if counters.optimizer_steps >= self._steps:
             return self.end
-        period = self._steps / self.cycles
-        return _between(self.start, self.end, counters.optimizer_steps % period / period / self.ramp)
+        # In integers: a period of T/M steps that is no whole number would miss the start of a cycle by a rounding.
+        share = counters.optimizer_steps * self.cycles % self._steps / self._steps  # of the cycle, in [0, 1)
+        return _between(self.start, self.end, share / self.ramp)
 
     @property
     def final(self) -> float:

@@ -1,0 +1,383 @@
+"""The pictures of a run: what a learner has learned, and how it came to it, as PNG files.
+
+Drawn with matplotlib's objects alone, without pyplot: nothing global changes, and no display is needed.
+
+Legend: N test examples in the scatter, D latent, B examples of a picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import singledispatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from framework.data import Dataset
+from framework.learner import Learner
+from framework.learners.latent import Latent
+from framework.randomness import Keys, rekey
+from framework.run_directory import atomic
+
+EXAMPLES = 5_000  # test examples in the scatter
+BATCH = 500  # examples through a network at a time
+PAIRS = (3, 12)  # rows and columns of reconstructions
+SAMPLES = 10  # rows and columns of samples
+PLANE = 20  # rows and columns of the latent plane
+
+DOTS_PER_INCH = 160
+TILE = 0.62  # inches, the width of one example in a picture of many
+TILE_PIXELS = 96  # a smaller image is enlarged by a whole factor first, so that its pixels stay square and sharp
+INK, FAINT, PRIOR = "#33373d", "#8b919a", "#d5d8dd"
+# Ten colours that people of any colour vision tell apart: Petroff, "Accessible color sequences for data visualization",
+# 2021, https://arxiv.org/abs/2107.02270.
+PALETTE = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
+SPLITS = {"train": PALETTE[0], "validation": PALETTE[6], "evaluation": PALETTE[6], "test": INK}
+
+LEADING = ("objective", "elbo", "reconstruction")  # the first panels of the learning curves
+NATS = ("objective", "elbo", "reconstruction", "kl")  # of known unit; the other divergences have units of their own
+
+
+@singledispatch
+def draw(learner: Learner, dataset: Dataset, folder: Path) -> list[Path]:
+    """Draw what a learner has learned, the same at each call. `draw.register` teaches it another kind of learner.
+
+    A latent learner: `reconstructions.png`, `prior_samples.png`, `latent_scatter.png` and, when D = 2, `manifold.png`.
+    A kind without pictures: nothing.
+
+    Args:
+        learner: on any device; it is left as it was.
+        dataset: its test set is shown.
+        folder: where the files go; it exists.
+
+    Returns:
+        The files written.
+    """
+    return []
+
+
+@draw.register
+@torch.no_grad()
+def draw_latent(learner: Latent, dataset: Dataset, folder: Path) -> list[Path]:
+    """Draw a latent learner; see `draw`."""
+    with _evaluating(learner):
+        rekey(0, "figures", 0)
+        inputs, means = _encode_test_set(learner, dataset)  # [B, *input_shape], [N, D]
+        rekey(0, "figures", 1)
+        z = learner.prior().sample(torch.Size((1_000,)))  # [1000, D]
+        reconstructions = learner.reconstruct(inputs)  # [B, *input_shape]
+        samples = learner.generate(z[: SAMPLES**2])  # [100, *input_shape]
+        plane = learner.generate(_quantiles().to(z)) if learner.latent_dim == 2 else None  # [400, *input_shape]
+    span = _span(dataset, inputs)
+    figures = {
+        "reconstructions": _reconstructions(inputs, reconstructions, span),
+        "prior_samples": _samples(samples, span),
+        "latent_scatter": _scatter(_array(means), _array(z), dataset.test.labels),
+    }
+    if plane is not None:
+        figures["manifold"] = _manifold(plane, span)
+    return [_save(figure, folder / f"{name}.png") for name, figure in figures.items()]
+
+
+def draw_learning_curves(records: Sequence[Mapping[str, Any]], folder: Path) -> Path | None:
+    """Draw every metric over the optimiser steps, a panel each; training, validation and test in one panel.
+
+    An axis that would be filled by the first steps leaves them out, and says where the curve begins.
+
+    Args:
+        records: the lines of metrics.jsonl.
+        folder: where `learning_curves.png` goes; it exists.
+
+    Returns:
+        The file, or None when there is nothing to draw.
+    """
+    curves = _curves(records)
+    if not curves:
+        return None
+    columns = min(3, len(curves))
+    rows = -(-len(curves) // columns)
+    figure = _figure(3.6 * columns, 2.5 * rows + 0.4)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for panel, name in zip(panels, curves, strict=False):
+        _curve_panel(panel, name, curves[name])
+    for panel in panels[len(curves) :]:
+        panel.remove()
+    for panel in panels[max(0, len(curves) - columns) : len(curves)]:
+        panel.set_xlabel("optimiser steps")
+    shown = [split for split in SPLITS if any(split in curve for curve in curves.values())]
+    handles = [Line2D([], [], color=SPLITS[split], marker=_marker(split), markersize=4) for split in shown]
+    figure.legend(handles, shown, loc="outside upper right", ncols=len(shown), frameon=False, fontsize=9)
+    return _save(figure, folder / "learning_curves.png")
+
+
+@contextmanager
+def _evaluating(learner: nn.Module) -> Iterator[None]:
+    """Put all modules in evaluation mode, and afterwards each back in its own."""
+    training = [module for module in learner.modules() if module.training]
+    learner.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _encode_test_set(learner: Latent, dataset: Dataset) -> tuple[Tensor, Tensor]:
+    """Return the examples to be reconstructed and the posterior means of all examples."""
+    parameter = next(learner.parameters())
+    means: list[Tensor] = []
+    first: list[Tensor] = []
+    for start in range(0, min(EXAMPLES, len(dataset.test)), BATCH):
+        rows = slice(start, min(start + BATCH, EXAMPLES))
+        x = dataset.test.examples(rows, Keys(0, "figures", start // BATCH)).to(parameter)
+        means.append(learner.encoder(x).mean)
+        first = first or [x[: math.prod(PAIRS)].clone()]
+    return first[0], torch.cat(means)
+
+
+def _quantiles() -> Tensor:
+    """Return the points of the latent plane, [400, 2], row by row from the upper left."""
+    z = torch.special.ndtri((torch.arange(PLANE, dtype=torch.float64) + 0.5) / PLANE)
+    vertical, horizontal = torch.meshgrid(z.flip(0), z, indexing="ij")
+    return torch.stack([horizontal, vertical], dim=-1).reshape(-1, 2)
+
+
+def _array(tensor: Tensor) -> NDArray[np.float64]:
+    return tensor.detach().to("cpu", torch.float64).numpy()
+
+
+def _span(dataset: Dataset, inputs: Tensor) -> tuple[float, float]:
+    """Return the values that are drawn as black and white."""
+    if dataset.facts.values != "real":
+        return 0.0, 1.0
+    low, high = inputs.min().item(), inputs.max().item()
+    return (low, high) if high > low else (low, low + 1)
+
+
+def _reconstructions(inputs: Tensor, outputs: Tensor, span: tuple[float, float]) -> Figure:
+    columns = min(PAIRS[1], len(inputs))
+    pairs = -(-len(inputs) // columns)
+    figure = _figure(TILE * columns + 1.0, pairs * (2 * TILE * _aspect(inputs.shape[1:]) + 0.15) + 0.5)
+    panels = figure.subplots(pairs, 1, squeeze=False)[:, 0]
+    for index, panel in enumerate(panels):
+        rows = slice(index * columns, (index + 1) * columns)
+        above, below = inputs[rows], outputs[rows]
+        blanks = above.new_full((columns - len(above), *above.shape[1:]), math.nan)
+        _tiles(panel, torch.cat([above, blanks, below, blanks]), columns, span)
+        panel.set_yticks([0.5, 1.5], ["input", "reconstruction"])
+    _title(panels[0], "Reconstructions", "test examples above, the mean of p(x|z) at the posterior's mean below")
+    return figure
+
+
+def _samples(samples: Tensor, span: tuple[float, float]) -> Figure:
+    figure = _figure(TILE * SAMPLES + 0.3, TILE * SAMPLES * _aspect(samples.shape[1:]) + 0.6)
+    axes = figure.subplots()
+    _tiles(axes, samples, SAMPLES, span)
+    _title(axes, "Prior samples", "means of p(x|z), with z drawn from the prior")
+    return figure
+
+
+def _manifold(plane: Tensor, span: tuple[float, float]) -> Figure:
+    side = 0.42 * PLANE
+    figure = _figure(side + 0.6, side * _aspect(plane.shape[1:]) + 1.0)
+    axes = figure.subplots()
+    _tiles(axes, plane, PLANE, span)
+    z = _quantiles()[:PLANE, 0].tolist()
+    ticks = [0, 4, 8, 11, 15, 19]
+    names = [f"{z[tick]:.1f}".replace("-", "−") for tick in ticks]
+    axes.set_xticks([tick + 0.5 for tick in ticks], names)
+    axes.set_yticks([PLANE - tick - 0.5 for tick in ticks], names)
+    axes.set(xlabel="z₁", ylabel="z₂")
+    ends = f"{0.5 / PLANE:.1%} to {1 - 0.5 / PLANE:.1%}"
+    _title(
+        axes, "The latent plane, decoded", f"means of p(x|z) at the standard normal's quantiles, {ends} on each axis"
+    )
+    return figure
+
+
+def _scatter(means: NDArray[np.float64], prior: NDArray[np.float64], labels: Tensor | None) -> Figure:
+    figure = _figure(6.6, 5.4)
+    axes = figure.subplots()
+    _style(axes)
+    classes = None if labels is None else labels[: len(means)].cpu().numpy()
+    few = classes is not None and len(np.unique(classes)) <= len(PALETTE)
+    groups = {} if classes is None or not few else {name: classes == name for name in np.unique(classes).tolist()}
+    colours = dict(zip(groups, PALETTE, strict=False))
+    if means.shape[1] == 1:
+        edges = np.histogram_bin_edges(np.concatenate([means, prior]), bins=60).tolist()
+        stack = [means[chosen, 0] for chosen in groups.values()] or [means[:, 0]]
+        axes.hist(stack, edges, density=True, stacked=True, color=list(colours.values()) or [PALETTE[0]])
+        axes.hist(prior[:, 0], edges, density=True, histtype="step", color=PRIOR, linewidth=1.5)
+        axes.set(xlabel="z", ylabel="density")
+    else:
+        points, background, names = _flat(means, prior)
+        axes.scatter(background[:, 0], background[:, 1], s=4, color=PRIOR, linewidths=0)
+        if classes is None or few:
+            shade: Any = PALETTE[0] if classes is None else [colours[name] for name in classes.tolist()]
+            axes.scatter(points[:, 0], points[:, 1], s=9, c=shade, alpha=0.8, linewidths=0)
+        else:
+            drawn = axes.scatter(points[:, 0], points[:, 1], s=9, c=classes, cmap="viridis", alpha=0.8, linewidths=0)
+            figure.colorbar(drawn, label="label", shrink=0.6).outline.set_visible(False)
+        for name, chosen in groups.items():
+            x, y = np.median(points[chosen], axis=0)
+            halo = [withStroke(linewidth=3, foreground="white")]
+            axes.text(x, y, str(name), weight="bold", color=INK, ha="center", va="center", path_effects=halo)
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.set(xlabel=names[0], ylabel=names[1])
+    keys = {**{str(name): colour for name, colour in colours.items()}, "prior": PRIOR}
+    handles = [Line2D([], [], linestyle="", marker="o", markersize=6, color=colour) for colour in keys.values()]
+    figure.legend(handles, list(keys), loc="outside right center", frameon=False, fontsize=9)
+    _title(axes, "Latent space", f"posterior means of {len(means):,} test examples over samples of the prior")
+    return figure
+
+
+def _flat(
+    means: NDArray[np.float64], prior: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+    """Return the means and the prior's samples in two dimensions, [N, 2] and [1000, 2], and the names of the axes."""
+    if means.shape[1] == 2:
+        return means, prior, ["z₁", "z₂"]
+    centred = means - means.mean(0)
+    variances, directions = np.linalg.eigh(centred.T @ centred)  # ascending; directions in columns
+    leading = directions[:, :-3:-1]  # [D, 2]
+    # The sign of a direction is arbitrary: its largest entry is made positive, so that pictures can be compared.
+    leading = leading * np.sign(leading[np.abs(leading).argmax(0), [0, 1]])
+    shares = variances[:-3:-1] / max(variances.sum(), np.finfo(float).tiny)
+    names = [f"principal component {index + 1} ({share:.0%} of the variance)" for index, share in enumerate(shares)]
+    return centred @ leading, (prior - means.mean(0)) @ leading, names
+
+
+def _is_image(shape: Sequence[int]) -> bool:
+    return len(shape) == 3 and shape[0] in (1, 3)
+
+
+def _aspect(shape: Sequence[int]) -> float:
+    """Return height over width of one example in a picture."""
+    return shape[1] / shape[2] if _is_image(shape) else 0.75
+
+
+def _tiles(axes: Axes, examples: Tensor, columns: int, span: tuple[float, float]) -> None:
+    """Draw examples side by side, row by row, each in a square of the axes of side 1; NaN is blank.
+
+    Args:
+        axes: what is drawn on.
+        examples: [B, *shape]; images (1 or 3 channels first) as images, all else as lines over the flattened index.
+        columns: examples in a row.
+        span: the values at black and white, or at the bottom and top of a line's square.
+    """
+    shape = examples.shape[1:]
+    rows = -(-len(examples) // columns)
+    values = np.clip((_array(examples) - span[0]) / (span[1] - span[0]), 0, 1)
+    if _is_image(shape):
+        extent = (0, columns, rows, 0)
+        axes.imshow(_mosaic(values, rows, columns), extent=extent, aspect=_aspect(shape), cmap="gray", vmin=0, vmax=1)
+    else:
+        values = values.reshape(len(values), -1)
+        index = np.arange(len(values))
+        across = np.linspace(0.1, 0.9, values.shape[1]) + (index % columns)[:, None]  # [B, values]
+        down = 0.9 - 0.8 * values + (index // columns)[:, None]
+        axes.add_collection(LineCollection(list(np.stack([across, down], -1)), colors=PALETTE[0], linewidths=0.8))
+        axes.set_aspect(_aspect(shape))
+    axes.set(xlim=(0, columns), ylim=(rows, 0), xticks=[], yticks=[])
+    axes.tick_params(length=0, labelsize=9, labelcolor=FAINT)
+    axes.xaxis.label.set_color(FAINT)
+    axes.yaxis.label.set_color(FAINT)
+    axes.spines[:].set_visible(False)
+
+
+def _mosaic(values: NDArray[np.float64], rows: int, columns: int) -> NDArray[np.float64]:
+    """Join images [B, channels, height, width] in [0, 1] into one [height, width, channels], with white seams."""
+    factor = -(-TILE_PIXELS // max(values.shape[2:]))
+    images = np.nan_to_num(values, nan=1.0).repeat(factor, axis=2).repeat(factor, axis=3)
+    seam = max(1, round(0.03 * max(images.shape[2:])))
+    images = np.pad(
+        images, [(0, rows * columns - len(images)), (0, 0), (seam, seam), (seam, seam)], constant_values=1.0
+    )
+    channels, height, width = images.shape[1:]
+    grid = images.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
+    return grid.reshape(rows * height, columns * width, channels)
+
+
+Curves = dict[str, dict[str, tuple[list[float], list[float]]]]
+
+
+def _curves(records: Sequence[Mapping[str, Any]]) -> Curves:
+    """Return steps and finite values by metric and split, the leading metrics first."""
+    curves: Curves = {}
+    for record in records:
+        for key, value in record.items():
+            split, _, name = key.partition("/")
+            if name and split in SPLITS and isinstance(value, int | float) and math.isfinite(value):
+                steps, values = curves.setdefault(name, {}).setdefault(split, ([], []))
+                steps.append(record["step"])
+                values.append(value)
+    order = [name for name in LEADING if name in curves]
+    return {name: curves[name] for name in [*order, *(name for name in curves if name not in order)]}
+
+
+def _curve_panel(axes: Axes, name: str, curve: dict[str, tuple[list[float], list[float]]]) -> None:
+    _style(axes)
+    axes.grid(axis="y", color="#eceef0", linewidth=0.8)
+    for split, (steps, values) in curve.items():
+        axes.plot(steps, values, color=SPLITS[split], linewidth=1.5, marker=_marker(split), markersize=4)
+    axes.set_title(f"{name} (nats)" if name.split("/")[-1] in NATS else name, loc="left", fontsize=10, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    points = sorted(
+        (step, value) for steps, values in curve.values() for step, value in zip(steps, values, strict=True)
+    )
+    start, end = points[0][0], points[-1][0]
+    settled = [value for step, value in points if step > start + 0.1 * (end - start)] or [points[0][1]]
+    low, high = min(settled), max(settled)
+    every = [value for _, value in points]
+    if low < high and max(every) - min(every) > 2 * (high - low):
+        margin = 0.08 * (high - low)
+        axes.set_ylim(low - margin, high + margin)
+        falls = points[0][1] > high
+        place, side = (0.97, "top") if falls else (0.03, "bottom")
+        note = f"starts at {points[0][1]:.4g}"
+        axes.text(0.98, place, note, transform=axes.transAxes, ha="right", va=side, fontsize=8, color=FAINT)
+
+
+def _marker(split: str) -> str:
+    return {"train": "", "test": "D"}.get(split, "o")
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _style(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set(color=FAINT, linewidth=0.7)
+    axes.tick_params(color=FAINT, labelcolor=INK, labelsize=8, width=0.7, length=3)
+    axes.xaxis.label.set(color=INK, fontsize=9)
+    axes.yaxis.label.set(color=INK, fontsize=9)
+
+
+def _title(axes: Axes, title: str, subtitle: str) -> None:
+    axes.set_title(subtitle, loc="left", fontsize=9, color=FAINT)
+    place: Any = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (0, 20), "textcoords": "offset points"}
+    axes.annotate(title, **place, fontsize=12, weight="bold", color=INK)
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    with atomic(path) as file:
+        figure.savefig(file, format="png")
+    return path

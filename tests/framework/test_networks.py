@@ -1,0 +1,99 @@
+"""The trunks: shapes for images of any size, layers that are where they should be."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import framework.networks
+import framework_plugins
+from framework import OptionError
+from framework.networks import Reshape, conv, conv_features, halved, image_shape, mlp, transposed_conv
+
+SIDES = range(1, 34)
+
+
+@pytest.mark.parametrize("channels", [[2], [2, 3, 2]], ids=str)
+def test_convolutions_there_and_back_give_the_size_again(channels: list[int]) -> None:
+    for side in SIDES:
+        for shape in {(1, side, side), (3, side, 5), (2, 34 - side, side)}:
+            x = torch.zeros(2, *shape)
+            features = conv(shape, channels)(x)
+            assert features.shape == (2, conv_features(shape, channels))
+            assert transposed_conv(4, shape, channels[::-1])(torch.zeros(2, 4)).shape == x.shape
+
+
+def test_halving_is_what_a_convolution_of_stride_two_does() -> None:
+    for side, times in itertools.product(SIDES, range(4)):
+        x = torch.zeros(1, 1, side, side)
+        for _ in range(times):
+            x = nn.functional.conv2d(x, torch.zeros(1, 1, 3, 3), stride=2, padding=1)
+        assert halved(side, times) == x.shape[-1]
+
+
+def test_no_image_size_is_written_into_the_networks() -> None:
+    plugins = Path(framework_plugins.__file__).parent
+    files = [Path(framework.networks.__file__), *plugins.glob("encoders/*.py"), *plugins.glob("decoders/*.py")]
+    assert len(files) >= 5
+    for file in files:
+        assert not re.search(r"\b(28|784)\b", file.read_text(encoding="utf-8")), file
+
+
+def test_mlp_layers() -> None:
+    network = mlp(5, [4, 3], 2, activation="tanh")
+    assert [type(layer) for layer in network] == [nn.Linear, nn.Tanh, nn.Linear, nn.Tanh, nn.Linear]
+    assert [layer.out_features for layer in network if isinstance(layer, nn.Linear)] == [4, 3, 2]
+    x = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    first, _, second, _, last = network
+    torch.testing.assert_close(network(x), last(torch.tanh(second(torch.tanh(first(x))))), rtol=0, atol=0)
+
+
+def test_mlp_without_hidden_layers_is_linear_or_nothing() -> None:
+    assert [type(layer) for layer in mlp(5, [], 2)] == [nn.Linear]
+    x = torch.ones(3, 5)
+    assert mlp(5, [])(x) is x
+
+
+def test_mlp_without_outputs_ends_activated() -> None:
+    assert (mlp(5, [4])(torch.randn(9, 5, generator=torch.Generator().manual_seed(0))) >= 0).all()
+
+
+@pytest.mark.parametrize("activation", ["relu", "elu", "gelu", "silu", "tanh"])
+def test_activations(activation: str) -> None:
+    x = torch.linspace(-3, 3, 13)
+    expected = getattr(torch.nn.functional, activation)(x)
+    assert torch.equal(mlp(1, [1], activation=activation)[1](x), expected)
+    assert torch.equal(conv((1, 4, 4), [1], activation=activation)[1](x), expected)
+    assert torch.equal(transposed_conv(1, (1, 4, 4), [1], activation=activation)[2](x), expected)
+
+
+def test_a_decoders_trunk_ends_without_activation() -> None:
+    trunk = transposed_conv(2, (1, 4, 4), [3, 2])
+    assert isinstance(trunk[-1], nn.ConvTranspose2d)
+    assert (trunk(torch.randn(50, 2, generator=torch.Generator().manual_seed(0))) < 0).any()
+
+
+def test_reshape() -> None:
+    assert torch.equal(Reshape((2, 3))(torch.arange(12).view(2, 6)), torch.arange(12).view(2, 2, 3))
+
+
+def test_what_is_no_image_is_refused() -> None:
+    assert image_shape((3, 17, 9)) == (3, 17, 9)
+    message = r"a convolution needs images of shape \(channels, height, width\), found \(12,\); use mlp"
+    with pytest.raises(ValueError, match=message):
+        image_shape((12,))
+
+
+def test_layers_without_units_are_refused() -> None:
+    with pytest.raises(OptionError, match=r"^hidden: expected 1 or more for each layer, found \[4, 0\]$"):
+        mlp(5, [4, 0])
+    message = r"^channels: expected 1 or more for each layer, and a layer at least, found "
+    with pytest.raises(OptionError, match=message + r"\[\]$"):
+        conv((1, 8, 8), [])
+    with pytest.raises(OptionError, match=message + r"\[-1\]$"):
+        transposed_conv(2, (1, 8, 8), [-1])
