@@ -26,6 +26,7 @@ from torch import Tensor
 
 from framework import run as running
 from framework.data import TrainingBatches, default_directory
+from framework.prepare import prepare
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
@@ -92,7 +93,7 @@ def main() -> None:
     import framework.module
 
     framework.module.TrainingBatches = Interleaved  # type: ignore[misc]
-    prepared = running.prepare(
+    prepared = prepare(
         RECIPES / f"{options.recipe}.yaml",
         [f"trainer.max_epochs={options.epochs}"],
         [],

@@ -62,8 +62,9 @@ def run(
     """Train a recipe."""
     with _exit_codes():
         from framework import run as running
+        from framework.prepare import prepare
 
-        prepared = running.prepare(recipe, overrides or [], plugin or [], _data_directory(data_dir))
+        prepared = prepare(recipe, overrides or [], plugin or [], _data_directory(data_dir))
         if dry_run:
             from framework.show import describe_recipe
 

@@ -142,6 +142,7 @@ class _Reader:
     end: int = 0  # characters read
     problems: list[Problem] = field(default_factory=list)
     count: int = 0
+    key: yaml.Mark | None = None  # of the recipe's own keys, the one that is being read
 
     def __post_init__(self) -> None:
         self.lines = self.text.splitlines() or [""]
@@ -177,7 +178,8 @@ class _Reader:
         if tree in above:
             raise _TooLarge(problem="an alias inside the value that it stands for", problem_mark=tree.start_mark)
         if self.count > MAX_NODES or len(above) > MAX_DEPTH:
-            raise _TooLarge(problem=f"{_BOUNDS}, once every alias is written out", problem_mark=tree.start_mark)
+            # Not `tree.start_mark`: an alias has the place of its anchor.
+            raise _TooLarge(problem=f"{_BOUNDS}, once every alias is written out", problem_mark=self.key)
         if tree.tag.removeprefix(_TAG) not in _KINDS[type(tree)]:
             return self._foreign(tree)
         if isinstance(tree, yaml.MappingNode):
@@ -189,16 +191,13 @@ class _Reader:
     def _map(self, tree: yaml.MappingNode, above: tuple[yaml.Node, ...]) -> dict[str, Node]:
         found: dict[str, Node] = {}
         for key, child in tree.value:
+            self.key = key.start_mark if len(above) == 1 else self.key
             mark = self._span(key)
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
-                self.problems.append(
-                    Problem(
-                        "a key is a plain word",
-                        found="<<" if isinstance(key, yaml.ScalarNode) else "a list or a map",
-                        write="extends: other.yaml, to build on another recipe",
-                        mark=mark,
-                    )
-                )
+                merges = isinstance(key, yaml.ScalarNode)
+                found_key = "<<" if merges else "a list or a map"
+                write = "extends: other.yaml, to build on another recipe" if merges else ""
+                self.problems.append(Problem("a key is a plain word", found=found_key, write=write, mark=mark))
                 continue
             name = key.value
             node = self._node(child, above)

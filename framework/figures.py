@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 from framework.data import Dataset
 from framework.learner import Learner
@@ -85,8 +86,11 @@ def draw_latent(learner: Latent, dataset: Dataset, folder: Path) -> list[Path]:
     figures = {
         "reconstructions": _reconstructions(inputs, reconstructions, span),
         "prior_samples": _samples(samples, span),
-        "latent_scatter": _scatter(_array(means), _array(z), dataset.test.labels),
     }
+    finite = means.isfinite().all(1).cpu()  # [N]; the rest has no place in the picture
+    if finite.any():
+        labels = None if dataset.test.labels is None else dataset.test.labels[: len(means)].cpu()[finite].numpy()
+        figures["latent_scatter"] = _latent_space(_array(means)[finite.numpy()], _array(z), labels)
     if plane is not None:
         figures["manifold"] = _manifold(plane, span)
     return [_save(figure, folder / f"{name}.png") for name, figure in figures.items()]
@@ -168,7 +172,7 @@ def _span(dataset: Dataset, inputs: Tensor) -> tuple[float, float]:
 
 
 def _reconstructions(inputs: Tensor, outputs: Tensor, span: tuple[float, float]) -> Figure:
-    columns = min(PAIRS[1], len(inputs))
+    columns = PAIRS[1]
     pairs = -(-len(inputs) // columns)
     figure = _figure(TILE * columns + 1.0, pairs * (2 * TILE * _aspect(inputs.shape[1:]) + 0.15) + 0.5)
     panels = figure.subplots(pairs, 1, squeeze=False)[:, 0]
@@ -202,46 +206,57 @@ def _manifold(plane: Tensor, span: tuple[float, float]) -> Figure:
     axes.set_yticks([PLANE - tick - 0.5 for tick in ticks], names)
     axes.set(xlabel="z₁", ylabel="z₂")
     ends = f"{0.5 / PLANE:.1%} to {1 - 0.5 / PLANE:.1%}"
-    _title(
-        axes, "The latent plane, decoded", f"means of p(x|z) at the standard normal's quantiles, {ends} on each axis"
-    )
+    _title(axes, "The latent plane, decoded", f"means of p(x|z) at the standard normal's quantiles, {ends}")
     return figure
 
 
-def _scatter(means: NDArray[np.float64], prior: NDArray[np.float64], labels: Tensor | None) -> Figure:
+def _latent_space(means: NDArray[np.float64], prior: NDArray[np.float64], labels: NDArray[np.int64] | None) -> Figure:
     figure = _figure(6.6, 5.4)
     axes = figure.subplots()
     _style(axes)
-    classes = None if labels is None else labels[: len(means)].cpu().numpy()
-    few = classes is not None and len(np.unique(classes)) <= len(PALETTE)
-    groups = {} if classes is None or not few else {name: classes == name for name in np.unique(classes).tolist()}
-    colours = dict(zip(groups, PALETTE, strict=False))
+    classes = np.zeros(0, np.int64) if labels is None else labels
+    names = np.unique(classes).tolist()
+    colours = dict(zip(names, PALETTE, strict=False)) if len(names) <= len(PALETTE) else {}
+    keys = {str(name): colour for name, colour in colours.items()}
     if means.shape[1] == 1:
-        edges = np.histogram_bin_edges(np.concatenate([means, prior]), bins=60).tolist()
-        stack = [means[chosen, 0] for chosen in groups.values()] or [means[:, 0]]
-        axes.hist(stack, edges, density=True, stacked=True, color=list(colours.values()) or [PALETTE[0]])
-        axes.hist(prior[:, 0], edges, density=True, histtype="step", color=PRIOR, linewidth=1.5)
-        axes.set(xlabel="z", ylabel="density")
+        _histogram(axes, means, prior, {colour: classes == name for name, colour in colours.items()})
+        keys["prior"] = INK
     else:
-        points, background, names = _flat(means, prior)
-        axes.scatter(background[:, 0], background[:, 1], s=4, color=PRIOR, linewidths=0)
-        if classes is None or few:
-            shade: Any = PALETTE[0] if classes is None else [colours[name] for name in classes.tolist()]
-            axes.scatter(points[:, 0], points[:, 1], s=9, c=shade, alpha=0.8, linewidths=0)
-        else:
-            drawn = axes.scatter(points[:, 0], points[:, 1], s=9, c=classes, cmap="viridis", alpha=0.8, linewidths=0)
-            figure.colorbar(drawn, label="label", shrink=0.6).outline.set_visible(False)
-        for name, chosen in groups.items():
-            x, y = np.median(points[chosen], axis=0)
+        shade = [colours[name] for name in classes.tolist()] if colours else classes if len(classes) else PALETTE[0]
+        points, drawn = _cloud(axes, means, prior, shade)
+        for name in colours:
+            x, y = np.median(points[classes == name], axis=0)
             halo = [withStroke(linewidth=3, foreground="white")]
             axes.text(x, y, str(name), weight="bold", color=INK, ha="center", va="center", path_effects=halo)
-        axes.set_aspect("equal", adjustable="datalim")
-        axes.set(xlabel=names[0], ylabel=names[1])
-    keys = {**{str(name): colour for name, colour in colours.items()}, "prior": PRIOR}
+        if len(classes) and not colours:
+            figure.colorbar(drawn, label="label", shrink=0.6).outline.set_visible(False)
+        keys["prior"] = PRIOR
     handles = [Line2D([], [], linestyle="", marker="o", markersize=6, color=colour) for colour in keys.values()]
     figure.legend(handles, list(keys), loc="outside right center", frameon=False, fontsize=9)
     _title(axes, "Latent space", f"posterior means of {len(means):,} test examples over samples of the prior")
     return figure
+
+
+def _histogram(
+    axes: Axes, means: NDArray[np.float64], prior: NDArray[np.float64], groups: Mapping[str, NDArray[np.bool_]]
+) -> None:
+    edges = np.histogram_bin_edges(np.concatenate([means, prior]), bins=60).tolist()
+    stack = [means[chosen, 0] for chosen in groups.values()] or [means[:, 0]]
+    axes.hist(stack, edges, density=True, stacked=True, color=list(groups) or [PALETTE[0]])
+    axes.hist(prior[:, 0], edges, density=True, histtype="step", color=INK, linewidth=1.2)
+    axes.set(xlabel="z", ylabel="density")
+
+
+def _cloud(
+    axes: Axes, means: NDArray[np.float64], prior: NDArray[np.float64], shade: Any
+) -> tuple[NDArray[np.float64], PathCollection]:
+    points, background, names = _flat(means, prior)
+    axes.scatter(background[:, 0], background[:, 1], s=4, color=PRIOR, linewidths=0)
+    drawn = axes.scatter(points[:, 0], points[:, 1], s=9, c=shade, alpha=0.8, linewidths=0)
+    drawn.set_cmap("viridis")
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set(xlabel=names[0], ylabel=names[1])
+    return points, drawn
 
 
 def _flat(
@@ -265,8 +280,8 @@ def _is_image(shape: Sequence[int]) -> bool:
 
 
 def _aspect(shape: Sequence[int]) -> float:
-    """Return height over width of one example in a picture."""
-    return shape[1] / shape[2] if _is_image(shape) else 0.75
+    """Return height over width of one example in a picture: an image's own, unless it is a strip."""
+    return min(4.0, max(0.25, shape[1] / shape[2])) if _is_image(shape) else 0.75
 
 
 def _tiles(axes: Axes, examples: Tensor, columns: int, span: tuple[float, float]) -> None:
@@ -280,17 +295,19 @@ def _tiles(axes: Axes, examples: Tensor, columns: int, span: tuple[float, float]
     """
     shape = examples.shape[1:]
     rows = -(-len(examples) // columns)
+    if _is_image(shape) and min(shape[1:]) > 2 * TILE_PIXELS:  # hundreds of large images would fill the memory
+        examples = avg_pool2d(examples, min(shape[1:]) // TILE_PIXELS)
     values = np.clip((_array(examples) - span[0]) / (span[1] - span[0]), 0, 1)
     if _is_image(shape):
         extent = (0, columns, rows, 0)
-        axes.imshow(_mosaic(values, rows, columns), extent=extent, aspect=_aspect(shape), cmap="gray", vmin=0, vmax=1)
+        axes.imshow(_mosaic(values, rows, columns), extent=extent, cmap="gray", vmin=0, vmax=1)
     else:
         values = values.reshape(len(values), -1)
         index = np.arange(len(values))
         across = np.linspace(0.1, 0.9, values.shape[1]) + (index % columns)[:, None]  # [B, values]
         down = 0.9 - 0.8 * values + (index // columns)[:, None]
         axes.add_collection(LineCollection(list(np.stack([across, down], -1)), colors=PALETTE[0], linewidths=0.8))
-        axes.set_aspect(_aspect(shape))
+    axes.set_aspect(_aspect(shape))
     axes.set(xlim=(0, columns), ylim=(rows, 0), xticks=[], yticks=[])
     axes.tick_params(length=0, labelsize=9, labelcolor=FAINT)
     axes.xaxis.label.set_color(FAINT)

@@ -17,7 +17,7 @@ from framework.data import Dataset, Split, TrainingBatches
 from framework.errors import NonFiniteError
 from framework.learner import Learner
 from framework.optimizer import Optimizer
-from framework.randomness import Keys
+from framework.randomness import Keys, permutation
 from framework.schedule import Counters
 from framework.trainer import Trainer
 
@@ -116,9 +116,6 @@ class Module(LightningModule):
     def on_train_start(self) -> None:
         self._clock = time.perf_counter()
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        return batch  # the rows' numbers; the data are on the device already
-
     def training_step(self, chunk: tuple[Tensor, ...], batch_index: int) -> None:
         for rows in chunk:
             self._minibatch(rows)
@@ -130,14 +127,17 @@ class Module(LightningModule):
     def evaluate(self, name: str) -> dict[str, float]:
         """Return the metrics of a whole split, means over its examples at the schedules' final weights.
 
-        Batches have the training's size, because a divergence between examples depends on how many there are.
+        Batches are all of about the training's size, because a divergence between examples depends on how many there
+        are; and they are shuffled, always alike, because neighbours in a file may be alike (MNIST's are often by one
+        writer).
         """
         split: Split = getattr(self.dataset, name)
+        order = permutation(len(split), seed=0, epoch=0)
         self.learner.eval()
         sums: dict[str, Tensor] = {}
-        for index, start in enumerate(range(0, len(split), self.batch_size)):
+        for index, rows in enumerate(order.tensor_split(max(1, round(len(split) / self.batch_size)))):
             keys = Keys(self.seed, name, index)
-            examples = split.examples(slice(start, start + self.batch_size), keys)
+            examples = split.examples(rows.to(self.device), keys)
             for metric, value in self.learner.evaluate(examples, keys).items():
                 sums[metric] = sums.get(metric, 0.0) + value.double() * len(examples)
         self.learner.train()
@@ -205,11 +205,11 @@ class Module(LightningModule):
         step = position.counters.optimizer_steps
         self._take_time()
         epoch_ends = position.step_in_epoch == self.batches.steps_per_epoch
-        if epoch_ends or step % limits.log_every == 0:
+        finished = self.is_finished()
+        if finished or epoch_ends or step % limits.log_every == 0:
             self._flush_window()
         if epoch_ends:
             position.step_in_epoch = 0
-        finished = self.is_finished()
         if finished or (epoch_ends and position.counters.epoch % limits.validate_every == 0):
             best = self._validate()
             finished = finished or self._stale()

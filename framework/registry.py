@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from framework.errors import PluginError
+from framework.errors import PluginError, with_article
 
 T = TypeVar("T")
 Factory = TypeVar("Factory", bound=Callable[..., Any])
@@ -64,7 +64,7 @@ class Registry(Generic[T]):
             entry = Entry(self.kind, name, factory, *_source(factory))
             if isinstance(factory, type) and not issubclass(factory, self.bases):
                 raise PluginError(
-                    f"{entry.place}: {factory.__name__} is registered as a {self.kind} and is not one. "
+                    f"{entry.place}: {factory.__name__} is registered as {with_article(self.kind)} and is not one. "
                     f"Expected a subclass of {' or '.join(base.__name__ for base in self.bases)}."
                 )
             taken = self._entries.get(name)

@@ -1,11 +1,13 @@
-"""Running a recipe: data, parts, training, the run directory; and going on where a run was cut off."""
+"""Running a recipe: training, the run directory; and going on where a run was cut off."""
 
 from __future__ import annotations
 
 import logging
 import resource
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,24 +16,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.console import Console
 
-import framework.learners  # noqa: F401  (registers the learners)
 from framework import checkpoint
-from framework.build import Built, build, build_data
-from framework.data import DataError, Dataset
-from framework.discovery import BrokenPlugin, load_plugins
+from framework.build import Built
+from framework.data import DataError
 from framework.environment import describe_environment
 from framework.errors import Problem, RecipeError
 from framework.figures import draw, draw_learning_curves
-from framework.learner import Learner
-from framework.objective import Objective
+from framework.prepare import Prepared, objectives, prepare
 from framework.progress import ProgressReport
 from framework.run_directory import MetricsFile, RunDirectory
-from framework.schedule import Schedule
-from framework.schema import Recipe, load_recipe
+from framework.schema import Recipe
 from framework.signals import StopRequest, stop_on_signals
 from framework.tracking import Tracker
 
 if TYPE_CHECKING:
+    from pytorch_lightning import Trainer as LightningTrainer
+
     from framework.module import Module
 
 
@@ -46,41 +46,6 @@ class Outcome:
 
     directory: Path
     summary: dict[str, Any] | None
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A recipe with everything that it needs, ready to be trained."""
-
-    recipe: Recipe
-    built: Built
-    dataset: Dataset
-    batch_size: int
-    plugins: list[Path]
-    broken: list[BrokenPlugin]
-    notes: list[str]
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return len(self.dataset.train) // self.batch_size
-
-
-def prepare(recipe_path: Path, overrides: Sequence[str], plugins: Sequence[Path], data_directory: Path) -> Prepared:
-    """Check a recipe, load its data and build its parts; nothing is written.
-
-    Raises:
-        RecipeError: the recipe is wrong.
-        DataError: the data cannot be had.
-    """
-    broken = load_plugins(plugins)
-    recipe = load_recipe(recipe_path, overrides, broken)
-    data = build_data(recipe, data_directory)
-    build(recipe, data)  # whatever is wrong shows before anything is downloaded
-    dataset = data.load()
-    built = build(recipe, data, dataset)
-    return Prepared(
-        recipe, built, dataset, data.batch_size, list(plugins), broken, _notes(built, dataset, data.batch_size)
-    )
 
 
 def run(prepared: Prepared, root: Path, console: Console) -> Outcome:
@@ -143,78 +108,114 @@ def _train(
     state: dict[str, Any] | None,
     history: list[dict[str, Any]],
 ) -> Outcome:
-    # Lightning takes seconds to import: `fw check`, `list` and `show` do without.
-    from framework.module import Module, Position, Record
-
+    """Train from a checkpoint's state, or from the start, and conclude the run if nobody stops it."""
     started = time.perf_counter()
-    recipe, built = prepared.recipe, prepared.built
-    position = Position.of(state["position"]) if state else Position()
+    step = state["position"]["counters"]["optimizer_steps"] if state else 0
     stop = StopRequest()
     with (
         MetricsFile(directory.metrics, state["metrics_size"] if state else 0) as metrics,
         ProgressReport(
             console,
             directory.log,
-            limits=built.trainer,
+            limits=prepared.built.trainer,
             steps_per_epoch=prepared.steps_per_epoch,
-            start_step=position.counters.optimizer_steps,
+            start_step=step,
         ) as report,
         stop_on_signals(stop),
     ):
-        lightning = _lightning(built)
+        lightning = _lightning(prepared.built)
         device = lightning.strategy.root_device
         environment = _environment(prepared, device)
         directory.write_json(directory.environment, {**environment, "resumed": history})
-        _announce(report, prepared, directory, device, position.counters.optimizer_steps)
-        tracker = Tracker(
-            directory.path,
-            project="fw",
-            run_id=directory.id,
-            name=f"{recipe.name}/{directory.id}",
-            config=recipe.plain(),
-            warn=report.warn,
-        )
-
-        def record(values: Record) -> None:
-            metrics.append(values)
-            tracker.log(values)
-            report.record(values)
-
-        def save(best: bool) -> None:
-            checkpoint.save({**module.state(), "metrics_size": metrics.sync()}, directory.checkpoints, best=best)
-
-        module = Module(
-            learner=built.learner,
-            dataset=prepared.dataset,
-            batch_size=prepared.batch_size,
-            trainer=built.trainer,
-            seed=recipe.seed,
-            position=position,
-            optimizer_states=state["optimizers"] if state else {},
-            record=record,
-            save=save,
-            stopping=lambda: bool(stop),
-        )
-        if not module.is_finished():
-            lightning.fit(module, train_dataloaders=module.batches)
-        if stop.signal:
-            tracker.finish({})
-            report.say(f"stopped by {stop.signal.name}; go on with: fw resume {directory.path}")
-            return Outcome(directory.path, None)
-
-        module.to(device)
-        summary = _conclude(prepared, directory, module)
-        curves = draw_learning_curves(directory.records(), directory.figures)
-        pictures = [*([curves] if curves else []), *draw(built.learner, prepared.dataset, directory.figures)]
-        tracker.images(pictures)
-        summary["wall_time_seconds"] = round(time.perf_counter() - started, 3)
-        directory.write_json(directory.summary, summary)
-        tracker.finish(summary)
+        _announce(report, prepared, directory, device, step)
+        with _tracking(directory, prepared.recipe, report.warn) as tracker:
+            module = _module(prepared, directory, state, metrics, tracker, report, stop)
+            _fit(lightning, module)
+            if stop.signal:
+                report.say(f"stopped by {stop.signal.name}; go on with: fw resume {directory.path}")
+                return Outcome(directory.path, None)
+            module.to(device)
+            summary = _conclude(prepared, directory, module)
+            tracker.images(_draw(prepared, directory))
+            summary["wall_time_seconds"] = round(time.perf_counter() - started, 3)
+            directory.write_json(directory.summary, summary)
+            tracker.finish(summary)
         _report_end(report, summary, directory)
     return Outcome(directory.path, summary)
 
 
-def _lightning(built: Built) -> Any:
+def _module(
+    prepared: Prepared,
+    directory: RunDirectory,
+    state: dict[str, Any] | None,
+    metrics: MetricsFile,
+    tracker: Tracker,
+    report: ProgressReport,
+    stop: StopRequest,
+) -> Module:
+    # Lightning takes seconds to import: `fw check`, `list` and `show` do without.
+    from framework.module import Module, Position, Record
+
+    def record(values: Record) -> None:
+        metrics.append(values)
+        tracker.log(values)
+        report.record(values)
+
+    def save(best: bool) -> None:
+        checkpoint.save({**module.state(), "metrics_size": metrics.sync()}, directory.checkpoints, best=best)
+
+    module = Module(
+        learner=prepared.built.learner,
+        dataset=prepared.dataset,
+        batch_size=prepared.batch_size,
+        trainer=prepared.built.trainer,
+        seed=prepared.recipe.seed,
+        position=Position.of(state["position"]) if state else Position(),
+        optimizer_states=state["optimizers"] if state else {},
+        record=record,
+        save=save,
+        stopping=lambda: bool(stop),
+    )
+    return module
+
+
+def _fit(lightning: LightningTrainer, module: Module) -> None:
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+    if module.is_finished():  # killed after the last checkpoint: what is left is the test
+        return
+    # A SIGTERM is heard by our handler and by Lightning's, which raises once the module has saved and stopped.
+    with warnings.catch_warnings(), suppress(SIGTERMException):
+        # Lightning 2.6 uses a spelling that torch 2.13 calls deprecated.
+        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
+        lightning.fit(module, train_dataloaders=module.batches)
+
+
+@contextmanager
+def _tracking(directory: RunDirectory, recipe: Recipe, warn: Callable[[str], None]) -> Iterator[Tracker]:
+    """Mirror the run while inside; one that ends by an exception is marked as failed."""
+    tracker = Tracker(
+        directory.path,
+        project="fw",
+        run_id=directory.id,
+        name=f"{recipe.name}/{directory.id}",
+        config=recipe.plain(),
+        warn=warn,
+    )
+    try:
+        yield tracker
+    except BaseException:
+        tracker.finish({}, exit_code=1)
+        raise
+    tracker.finish({})  # for a run that was stopped; one that is done has said its summary already
+
+
+def _draw(prepared: Prepared, directory: RunDirectory) -> list[Path]:
+    curves = draw_learning_curves(directory.records(), directory.figures)
+    return [*([curves] if curves else []), *draw(prepared.built.learner, prepared.dataset, directory.figures)]
+
+
+def _lightning(built: Built) -> LightningTrainer:
     """Return Lightning's trainer with everything switched off that this framework does itself."""
     from pytorch_lightning import Trainer as LightningTrainer
 
@@ -301,32 +302,6 @@ def _report_end(report: ProgressReport, summary: dict[str, Any], directory: RunD
     for sentence in summary["fallbacks"]:
         report.warn(sentence)
     report.say(f"run: {directory.path}", "bold")
-
-
-def objectives(learner: Learner) -> list[Objective]:
-    """Return the objectives among a learner's modules."""
-    return [module for module in learner.modules() if isinstance(module, Objective)]
-
-
-def _notes(built: Built, dataset: Dataset, batch_size: int) -> list[str]:
-    notes = [*dataset.source.notes, *built.learner.notes]
-    size = len(dataset.train)
-    if size % batch_size:
-        notes.append(
-            f"the last {size % batch_size} examples of each epoch's order make no whole batch and are left out"
-        )
-    limits = built.trainer
-    ends = [limits.max_epochs and limits.max_epochs * (size // batch_size), limits.max_steps]
-    end = min((step for step in ends if step), default=None)
-    for objective in objectives(built.learner):
-        for leaf in objective.leaves:
-            for what, number in (("weight", leaf.weight), ("capacity", leaf.capacity)):
-                if end is not None and isinstance(number, Schedule) and number.steps > end:
-                    notes.append(
-                        f"the {what} of {leaf.label} ends at step {number.steps}, after training does, at {end}; "
-                        "validation and test take its final value all the same"
-                    )
-    return notes
 
 
 def _environment(prepared: Prepared, device: torch.device) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,8 @@ from framework.distributions import Delta, DiagonalGaussian, StandardNormal
 from framework.divergence import CompositeDivergence, Divergence
 from framework.encoder import Encoder
 from framework.prior import Prior
+
+Part = TypeVar("Part", bound=nn.Module)
 
 _BATCH = 6
 _KEY = 2026
@@ -56,11 +58,11 @@ def check_divergence(divergence: Divergence | CompositeDivergence, *, latent_dim
         for term in terms.values():
             check_divergence(term.divergence, latent_dim=latent_dim)
         return
-    fresh = copy.deepcopy(divergence)
+    fresh = _copy(divergence)
     with _fixed_randomness():
         _check_inputs_untouched(divergence, latent_dim)
         for dtype in (torch.float64, torch.float32):
-            _check_value(copy.deepcopy(fresh).to(dtype), latent_dim, dtype)
+            _check_value(_copy(fresh).to(dtype), latent_dim, dtype)
         _check_gradient(divergence, latent_dim)
         if divergence.aggregate:
             _check_repeatable(divergence, latent_dim)
@@ -86,7 +88,7 @@ def check_encoder(encoder: Encoder, input_shape: tuple[int, ...], *, latent_dim:
     Raises:
         AssertionError: a law is broken; the message names it and says what to do.
     """
-    fresh = copy.deepcopy(encoder)
+    fresh = _copy(encoder)
     with _fixed_randomness():
         x = torch.rand(_BATCH, *input_shape)
         q: Distribution = encoder(x)
@@ -111,7 +113,7 @@ def check_decoder(decoder: Decoder, input_shape: tuple[int, ...], *, latent_dim:
     Raises:
         AssertionError: a law is broken; the message names it and says what to do.
     """
-    fresh = copy.deepcopy(decoder)
+    fresh = _copy(decoder)
     with _fixed_randomness():
         z = torch.randn(_BATCH, latent_dim)
         likelihood: Distribution = decoder(z)
@@ -153,7 +155,7 @@ def check_prior(prior: Prior, *, latent_dim: int = 3) -> None:
     Raises:
         AssertionError: a law is broken; the message names it and says what to do.
     """
-    fresh = copy.deepcopy(prior)
+    fresh = _copy(prior)
     with _fixed_randomness():
         p: Distribution = prior()
         _check_shapes(prior, p, (), (latent_dim,))
@@ -174,7 +176,7 @@ def check_prior(prior: Prior, *, latent_dim: int = 3) -> None:
                 "compute it with differentiable operations, and drop parameters that are not used",
             )
         for dtype in (torch.float64, torch.float32):
-            typed = copy.deepcopy(fresh).to(dtype)()
+            typed = _copy(fresh).to(dtype)()
             found = typed.sample().dtype, typed.log_prob(z.detach().to(dtype)).dtype
             _check_dtype(prior, dtype, *found)
         _check_state(prior, fresh, lambda part: part().log_prob(z.detach()))
@@ -281,8 +283,8 @@ def _check_network(
         "compute it with differentiable operations, without detach or item",
     )
     for dtype in (torch.float64, torch.float32):
-        _check_dtype(part, dtype, output(copy.deepcopy(fresh).to(dtype), inputs.to(dtype)).dtype)
-    still = copy.deepcopy(fresh).eval()
+        _check_dtype(part, dtype, output(_copy(fresh).to(dtype), inputs.to(dtype)).dtype)
+    still = _copy(fresh).eval()
     half = len(inputs) // 2
     with torch.no_grad():
         means = [still(rows).mean for rows in (inputs, inputs[:half], inputs[half:])]
@@ -382,6 +384,14 @@ def _supports(likelihood: Distribution, x: Tensor) -> bool:
     except NotImplementedError:  # torch's answer where a distribution says nothing
         return False
     return bool(support.check(x).all())
+
+
+def _copy(part: Part) -> Part:
+    try:
+        return copy.deepcopy(part)
+    except (TypeError, RuntimeError) as error:
+        action = "keep no lock, no file and no result with a graph as an attribute"
+        raise AssertionError(f"{type(part).__name__}: a part can be copied, found {error}; {action}") from error
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

@@ -12,6 +12,7 @@ from framework.data import Facts, Values
 from framework.decoder import Decoder
 from framework.distributions import Delta, kl_divergence
 from framework.divergence import Term
+from framework.divergence import divergences as divergence_registry
 from framework.encoder import Encoder
 from framework.errors import IncompatibleParts, OptionError
 from framework.learner import Learner, Loss, register_learner
@@ -69,6 +70,9 @@ class Latent(Learner):
         self.encoder, self.decoder, self.prior = encoder, decoder, prior
         self.objective = _objective(divergences)
         self.optimizer = optimizer
+        # The ELBO's KL is taken from the objective where it is a term, so as not to be computed twice.
+        kl = [leaf.label for leaf in self.objective.leaves if divergence_registry.name_of(leaf.divergence) == "kl"]
+        self._kl_label = kl[0] if kl else None
         self.notes = self._check(facts)
 
     def losses(self, batch: Tensor, counters: Counters, keys: Callable[[str], None]) -> Iterator[Loss]:
@@ -107,7 +111,8 @@ class Latent(Learner):
         metrics = {"objective": total.detach(), "reconstruction": reconstruction.detach(), **parts}
         if self._has_elbo:
             with torch.no_grad():
-                metrics["elbo"] = -(reconstruction + kl_divergence(q, p, z).mean())
+                kl = parts[self._kl_label] if self._kl_label else kl_divergence(q, p, z).mean()
+                metrics["elbo"] = -(reconstruction + kl)
         return total, metrics
 
     @torch.no_grad()

@@ -28,11 +28,12 @@ def start(target: Callable[..., None], *arguments: Any) -> int:
 def train(recipe: Path, root: Path, overrides: Sequence[str], killed_at: str | None) -> None:
     """`fw run`, killed at one of the moments of `_ARM`."""
     from framework import run as running
+    from framework.prepare import prepare
 
     _quiet()
     if killed_at is not None:
         _ARM[killed_at]()
-    running.run(running.prepare(recipe, overrides, [], root / "no-data"), root, _console())
+    running.run(prepare(recipe, overrides, [], root / "no-data"), root, _console())
 
 
 def go_on(run: Path, overrides: Sequence[str]) -> None:

@@ -197,8 +197,8 @@ def test_kl_is_the_integral_that_defines_it() -> None:
     assert closed_form_kl(q, p).item() == pytest.approx(expected, abs=1e-10)
 
 
-def test_mistake_10_kl_is_summed_over_dimensions() -> None:
-    """MATHS.md, mistake 10: a KL averaged over dimensions would stay as it is when they are doubled."""
+def test_known_mistake_kl_is_summed_over_dimensions() -> None:
+    """A known mistake: a KL averaged over dimensions would stay as it is when they are doubled."""
     mean, log_scale = numbers(2, 5, 3, dtype=torch.float64)
     once = DiagonalGaussian(mean, log_scale)
     twice = DiagonalGaussian(mean.repeat(1, 2), log_scale.repeat(1, 2))

@@ -41,8 +41,8 @@ def test_a_product_of_products_is_the_product() -> None:
     assert Scaled(Scaled(ramp, ramp), 8.0).value(at(1)) == 8 * 0.5 * 0.5
 
 
-def test_mistake_12_a_warm_up_ends_at_its_step_whatever_the_datas_size() -> None:
-    """MATHS.md, mistake 12: a warm-up in epochs never ends on large data; ours is in optimiser steps alone."""
+def test_known_mistake_a_warm_up_ends_at_its_step_whatever_the_datas_size() -> None:
+    """A known mistake: a warm-up in epochs never ends on large data; ours is in optimiser steps alone."""
     ramp = Linear(start=0.0, end=1.0, steps=100)
     for dataset_size in (100, 60_000, 10**9):
         epoch = 100 * 128 // dataset_size

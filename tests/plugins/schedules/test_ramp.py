@@ -36,7 +36,7 @@ def test_cosine() -> None:
 
 @pytest.mark.parametrize(("steps", "cycles", "ramp"), [(40, 4, 0.5), (40, 4, 1.0), (12, 3, 0.25), (10, 6, 0.5)])
 def test_cyclical_is_the_papers_formula(steps: int, cycles: int, ramp: float) -> None:
-    """Fu et al., equations 6 and 7: β_t = f(τ) for τ ≤ R, 1 beyond, τ = mod(t − 1, T/M)/(T/M), f linear; t − 1 counts steps.
+    """Fu et al., equations 6 and 7: β_t = f(τ) for τ ≤ R and 1 beyond, τ = mod(t − 1, T/M)/(T/M); t − 1 counts steps.
 
     In fractions, so that a cycle's start is where it should be; within 1e-12 of it.
     """

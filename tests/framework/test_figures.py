@@ -1,0 +1,246 @@
+"""The pictures of a run: which there are, that they show the right numbers, and that drawing leaves no trace."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+from framework import Counters, Dataset, Facts, Optimizer, Source, Split, Term, figures
+from framework.figures import draw, draw_learning_curves
+from framework.learner import Learner, Loss
+from framework.learners.latent import Latent
+from framework_plugins.decoders.mlp import MLPDecoder
+from framework_plugins.divergences.kl import KL
+from framework_plugins.encoders.mlp import MLPEncoder
+from framework_plugins.optimizers.adam import adam
+from framework_plugins.priors.standard_normal import StandardNormal
+
+
+def make_dataset(shape: tuple[int, ...], *, size: int = 40, labels: int | None = 3) -> Dataset:
+    generator = torch.Generator().manual_seed(0)
+    inputs = 5 * torch.rand(size, *shape, generator=generator) - 2
+    classes = None if labels is None else torch.arange(size) % labels
+    split = Split(inputs, classes)
+    return Dataset(Facts(shape, size, "real"), Source("random numbers", "nowhere"), split, split, split)
+
+
+def make_learner(dataset: Dataset, latent_dim: int) -> Latent:
+    torch.manual_seed(0)
+    shape = dataset.facts.input_shape
+    return Latent(
+        facts=dataset.facts,
+        latent_dim=latent_dim,
+        encoder=MLPEncoder(input_shape=shape, latent_dim=latent_dim, hidden=[16]),
+        decoder=MLPDecoder(input_shape=shape, latent_dim=latent_dim, hidden=[16], likelihood="gaussian"),
+        prior=StandardNormal(latent_dim=latent_dim),
+        divergences={"kl": Term(KL())},
+        optimizer=adam,
+    )
+
+
+def size_of(picture: Path) -> tuple[int, int]:
+    content = picture.read_bytes()
+    assert content.startswith(b"\x89PNG\r\n")
+    return int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2, 16])
+def test_latent_learner_has_its_pictures(tmp_path: Path, latent_dim: int) -> None:
+    dataset = make_dataset((1, 8, 8))
+    paths = draw(make_learner(dataset, latent_dim), dataset, tmp_path)
+    names = ["reconstructions", "prior_samples", "latent_scatter", *(["manifold"] if latent_dim == 2 else [])]
+    assert [path.name for path in paths] == [f"{name}.png" for name in names]
+    assert sorted(tmp_path.iterdir()) == sorted(paths)  # and no temporary file is left
+    for path in paths:
+        assert min(size_of(path)) > 400
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "labels", "latent_dim"),
+    [
+        ((1, 28, 20), 40, None, 1),
+        ((1, 28, 20), 40, None, 5),
+        ((3, 5, 7), 40, 30, 1),
+        ((3, 5, 7), 40, 30, 2),
+        ((2, 4, 4), 40, 3, 2),  # two channels: neither grey nor colour
+        ((6, 4), 40, 3, 5),
+        ((24,), 40, 3, 2),
+        ((1,), 3, 3, 5),
+        ((3, 200, 300), 1, 1, 5),
+        ((1, 1, 40), 40, 3, 5),
+    ],
+)
+def test_any_data_can_be_drawn(
+    tmp_path: Path, shape: tuple[int, ...], size: int, labels: int | None, latent_dim: int
+) -> None:
+    dataset = make_dataset(shape, size=size, labels=labels)
+    assert len(draw(make_learner(dataset, latent_dim), dataset, tmp_path)) == 3 + (latent_dim == 2)
+
+
+def test_posteriors_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
+    dataset = make_dataset((4,))
+    dataset.test.inputs[:3] = math.nan
+    assert (tmp_path / "latent_scatter.png") in draw(make_learner(dataset, 5), dataset, tmp_path)
+    dataset.test.inputs[:] = math.nan
+    assert (tmp_path / "latent_scatter.png") not in draw(make_learner(dataset, 5), dataset, tmp_path)
+
+
+def test_same_pictures_whatever_was_drawn_from_the_generator_before(tmp_path: Path) -> None:
+    dataset = make_dataset((1, 8, 8))
+    learner = make_learner(dataset, 2)
+    pictures = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        pictures.append([path.read_bytes() for path in draw(learner, dataset, tmp_path)])
+    assert pictures[0] == pictures[1]
+
+
+def test_draws_in_evaluation_mode_and_leaves_every_module_as_it_was(tmp_path: Path) -> None:
+    dataset = make_dataset((1, 8, 8))
+    learner = make_learner(dataset, 2)
+    learner.train()
+    learner.prior.eval()  # a module whose mode differs from the learner's
+    before = [module.training for module in learner.modules()]
+    modes: set[bool] = set()
+    learner.encoder.register_forward_hook(lambda module, *_: modes.add(module.training))
+    draw(learner, dataset, tmp_path)
+    assert modes == {False}
+    assert [module.training for module in learner.modules()] == before
+    assert all(parameter.grad is None for parameter in learner.parameters())
+
+
+class Nothing(Learner):
+    """A kind of learner that has no pictures."""
+
+    def losses(self, batch: Tensor, counters: Counters, keys: Callable[[str], None]) -> Iterator[Loss]:
+        raise NotImplementedError
+
+    def evaluate(self, batch: Tensor, keys: Callable[[str], None]) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        raise NotImplementedError
+
+
+def test_learner_without_pictures(tmp_path: Path) -> None:
+    assert draw(Nothing(), make_dataset((4,)), tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_draws_without_pyplot() -> None:
+    program = "import sys, framework.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    source = str(Path(figures.__file__).parents[1])
+    assert subprocess.run([sys.executable, "-c", program], cwd=source, check=False).returncode == 0
+
+
+def test_plane_is_at_the_quantiles_of_the_standard_normal() -> None:
+    plane = figures._quantiles().reshape(20, 20, 2)
+    expected = norm.ppf((np.arange(20) + 0.5) / 20)
+    # scipy's own implementation; both are good to float64 rounding
+    np.testing.assert_allclose(plane[7, :, 0], expected, rtol=1e-12)  # z₁ grows to the right
+    np.testing.assert_allclose(plane[:, 7, 1], expected[::-1], rtol=1e-12)  # z₂ grows upwards
+
+
+def test_projection_is_that_of_principal_components() -> None:
+    generator = np.random.default_rng(0)
+    means = generator.normal(size=(200, 6)) @ generator.normal(size=(6, 6)) + 3
+    prior = generator.normal(size=(50, 6))
+    points, background, names = figures._flat(means, prior)
+    oracle = PCA(n_components=2).fit(means)
+    signs = np.sign((points * oracle.transform(means)).sum(0))  # a direction's sign is arbitrary
+    # sklearn takes singular values, we take eigenvalues of the scatter matrix: half the digits agree
+    np.testing.assert_allclose(points, oracle.transform(means) * signs, atol=1e-8)
+    np.testing.assert_allclose(background, oracle.transform(prior) * signs, atol=1e-8)
+    first, second = oracle.explained_variance_ratio_
+    assert names == [
+        f"principal component 1 ({first:.0%} of the variance)",
+        f"principal component 2 ({second:.0%} of the variance)",
+    ]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_mosaic_puts_each_example_in_its_place(channels: int) -> None:
+    values = np.random.default_rng(0).random((5, channels, 2, 4))
+    mosaic = figures._mosaic(values, rows=2, columns=3)
+    height, width = mosaic.shape[0] / 2, mosaic.shape[1] / 3
+    assert mosaic.shape[2] == channels
+    for index, channel, y, x in np.ndindex(values.shape):
+        row, column = divmod(index, 3)
+        middle = mosaic[int((row + (y + 0.5) / 2) * height), int((column + (x + 0.5) / 4) * width), channel]
+        assert middle == values[index, channel, y, x]
+    assert (mosaic[int(height) :, int(2 * width) :] == 1).all()  # the sixth place is empty, and white
+
+
+def test_reconstructions_are_below_their_inputs() -> None:
+    inputs = torch.linspace(0, 1, 14)[:, None, None, None].expand(14, 1, 2, 2)
+    figure = figures._reconstructions(inputs, 1 - inputs, (0.0, 1.0))
+    first, second = (np.asarray(axes.images[0].get_array()) for axes in figure.axes)
+    side = first.shape[0] // 2
+    middles = np.arange(12) * side + side // 2
+    np.testing.assert_allclose(first[side // 2, middles], inputs[:12, 0, 0, 0], atol=1e-7)  # float32 inputs
+    np.testing.assert_allclose(first[side + side // 2, middles], 1 - inputs[:12, 0, 0, 0], atol=1e-7)
+    np.testing.assert_allclose(second[side // 2, middles[:2]], inputs[12:, 0, 0, 0], atol=1e-7)
+    np.testing.assert_allclose(second[side + side // 2, middles[:2]], 1 - inputs[12:, 0, 0, 0], atol=1e-7)
+
+
+def test_values_are_scaled_by_the_test_inputs() -> None:
+    dataset = make_dataset((1, 8, 8))
+    inputs = dataset.test.inputs
+    assert figures._span(dataset, inputs) == (inputs.min().item(), inputs.max().item())
+    assert figures._span(dataset, torch.full((2, 3), 4.0)) == (4.0, 5.0)
+
+
+def record(step: int, split: str, **metrics: float) -> dict[str, Any]:
+    named = {f"{split}/{name.replace('__', '/')}": value for name, value in metrics.items()}
+    return {"step": step, "epoch": 0, "samples": 100 * step, "split": split, **named}
+
+
+RECORDS = [
+    record(50, "train", reconstruction=500.0, infovae__mmd=0.5, objective=600.0)
+    | {"throughput/examples_per_second": 1e4},
+    record(100, "train", reconstruction=120.0, infovae__mmd=math.nan, objective=130.0),
+    record(100, "validation", reconstruction=125.0, infovae__mmd=0.25, objective=140.0, elbo=-141.0),
+    record(150, "train", reconstruction=110.0, infovae__mmd=0.125, objective=120.0),
+    record(150, "test", elbo=-139.0),
+]
+
+
+def test_curves_are_the_records_by_metric_and_split() -> None:
+    curves = figures._curves(RECORDS)
+    assert list(curves) == ["objective", "elbo", "reconstruction", "infovae/mmd"]
+    assert curves["objective"] == {"train": ([50, 100, 150], [600.0, 130.0, 120.0]), "validation": ([100], [140.0])}
+    assert curves["elbo"] == {"validation": ([100], [-141.0]), "test": ([150], [-139.0])}
+    assert curves["infovae/mmd"]["train"] == ([50, 150], [0.5, 0.125])  # without what is not finite
+
+
+def test_learning_curves_are_drawn(tmp_path: Path) -> None:
+    path = draw_learning_curves(RECORDS, tmp_path)
+    assert path == tmp_path / "learning_curves.png"
+    assert list(tmp_path.iterdir()) == [path]
+    assert min(size_of(path)) > 400
+
+
+def test_axis_that_leaves_out_the_first_steps_says_so() -> None:
+    axes = figures._figure(3, 3).subplots()
+    steps = [float(step) for step in range(100)]
+    figures._curve_panel(axes, "objective", {"train": (steps, [900.0, *(100.0 - step / 10 for step in steps[1:])])})
+    assert axes.get_ylim()[1] < 110
+    assert [text.get_text() for text in axes.texts] == ["starts at 900"]
+    assert axes.get_title(loc="left") == "objective (nats)"
+
+
+@pytest.mark.parametrize("records", [[], [{"step": 1, "split": "train", "throughput/examples_per_second": 1.0}]])
+def test_no_learning_curves_without_metrics(tmp_path: Path, records: list[dict[str, Any]]) -> None:
+    assert draw_learning_curves(records, tmp_path) is None
+    assert list(tmp_path.iterdir()) == []

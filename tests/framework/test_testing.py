@@ -1,0 +1,397 @@
+"""The laws themselves: parts that break one law each are told which, and what to do."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+import numpy
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+
+from framework import CompositeDivergence, Decoder, Divergence, Encoder, Prior, Term
+from framework.distributions import BernoulliLogits, DiagonalGaussian, StandardNormal
+from framework.testing import check_decoder, check_divergence, check_encoder, check_prior
+
+SHAPE = (1, 2, 3)
+UNSEEN = "keep what is learned or counted in parameters and buffers, made in the constructor"
+
+
+class Good(Divergence):
+    """½ Σ z²: obeys every law."""
+
+    def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+        return 0.5 * z.square().sum(1)
+
+
+class GoodOfAll(Divergence):
+    """The mean squared distance of z to draws of p: obeys every law."""
+
+    aggregate = True
+
+    def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+        return (z - p.sample(z.shape[:1])).square().sum(1).mean()
+
+
+class Unsummed(Good):
+    def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+        return z.square()
+
+
+class UnsummedOfAll(GoodOfAll):
+    def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+        return z.square().sum(1)
+
+
+class NotFinite(Good):
+    def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+        return (z - z).sum(1).log() + z.sum(1)
+
+
+class Detached(Good):
+    def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+        return z.detach().square().sum(1)
+
+
+class NoGradient(Good):
+    def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+        return (0 * z).sum(1)
+
+
+class Clamps(Good):
+    def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+        return z.clamp_(-0.1, 0.1).square().sum(1)
+
+
+class Draws(Good):
+    def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+        return (z - torch.randn_like(z)).square().sum(1)
+
+
+class Compares(Good):
+    def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+        return (z - z.mean(0)).square().sum(1)
+
+
+class Single(Good):
+    def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+        return z.float().square().sum(1)
+
+
+class NumPysNumbers(GoodOfAll):
+    def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+        return (z * numpy.random.default_rng().random()).square().mean()
+
+
+class Caches(Good):
+    def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+        self.last = z.square().sum(1)
+        return self.last
+
+
+class HoldsALock(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+class Remembers(Good):
+    """Counts its calls where no checkpoint sees it, and answers by the count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+        self.calls += 1
+        return min(self.calls, 3) * z.square().sum(1)
+
+
+class Lazy(Good):
+    """Makes its buffer at the first call."""
+
+    def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+        if not hasattr(self, "seen"):
+            self.register_buffer("seen", torch.zeros(()))
+        return z.square().sum(1)
+
+
+class PlainTensor(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.centre = torch.zeros(())
+
+    def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+        return (z - self.centre).square().sum(1)
+
+
+class SilentDensity(Good):
+    def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+        return q.log_prob(z)
+
+
+@pytest.mark.parametrize("part", [Good(), GoodOfAll()])
+def test_good_divergences_pass(part: Divergence) -> None:
+    check_divergence(part)
+    check_divergence(part, latent_dim=1)
+
+
+def test_the_callers_random_numbers_are_left_as_they_were() -> None:
+    encoder = GoodEncoder()
+    before = torch.get_rng_state()
+    check_divergence(GoodOfAll())
+    check_encoder(encoder, SHAPE)
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(AssertionError):
+        check_divergence(Draws())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("part", "law"),
+    [
+        (
+            Unsummed(),
+            "expected one value an example, of shape [6], found [6, 3]; "
+            "sum over the latent dimensions only, or set aggregate = True",
+        ),
+        (
+            UnsummedOfAll(),
+            "expected one value for the batch, because aggregate = True, of shape [], found [6]; take the mean",
+        ),
+        (NotFinite(), "values are finite, found [-inf, -inf, -inf, -inf, -inf, -inf]; look for a division by zero"),
+        (
+            Detached(),
+            "the value has a finite gradient that is not zero to z or to q's parameters; "
+            "compute it with differentiable operations, without detach, item or argmax",
+        ),
+        (NoGradient(), "the value has a finite gradient that is not zero to z or to q's parameters; compute it with"),
+        (Clamps(), "inputs are left as they were; change no input in place (add_, clamp_, out=…)"),
+        (
+            Draws(),
+            "a divergence with aggregate = False draws no random number; use the sample z, or set aggregate = True",
+        ),
+        (
+            Compares(),
+            "with aggregate = False the value of an example does not depend on the others in the batch; "
+            "set aggregate = True, or compare no examples",
+        ),
+        (
+            NumPysNumbers(),
+            "an aggregate divergence is a function of (q, p, z) and torch's default generator alone; "
+            "draw with torch's default generator, and keep nothing from one call to the next",
+        ),
+        (
+            Single(),
+            "torch.float64 in is torch.float64 out, found torch.float32; "
+            "make constants with the input's dtype (new_zeros, like=…) and register them as buffers",
+        ),
+        (
+            HoldsALock(),
+            "a part can be copied, found cannot pickle '_thread.lock' object; keep no lock, no file and no",
+        ),
+        (Caches(), "tensors are parameters or buffers, found attributes ['last']; use register_buffer"),
+        (PlainTensor(), "tensors are parameters or buffers, found attributes ['centre']; use register_buffer"),
+        (SilentDensity(), "a divergence that evaluates q's density says so; set needs_density = True"),
+        (Remembers(), f"state_dict holds all that the part's values depend on; {UNSEEN}"),
+        (Lazy(), "state_dict can be loaded back, found "),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Divergence) else "",
+)
+def test_a_divergence_that_breaks_a_law_is_told_which(part: Divergence, law: str) -> None:
+    with pytest.raises(AssertionError, match=f"^{re.escape(f'{type(part).__name__}: {law}')}"):
+        check_divergence(part)
+
+
+class Pair(CompositeDivergence):
+    def __init__(self, **parts: Divergence) -> None:
+        super().__init__()
+        self.parts = parts
+
+    def terms(self) -> dict[str, Term]:
+        return {label: Term(part) for label, part in self.parts.items()}
+
+
+def test_a_composite_is_checked_by_its_terms() -> None:
+    check_divergence(Pair(one=Good(), two=GoodOfAll()))
+    with pytest.raises(AssertionError, match=r"^Draws: "):
+        check_divergence(Pair(one=Good(), two=Draws()))
+    with pytest.raises(AssertionError, match=r"^Pair: a composite has terms; return at least one from terms\(\)$"):
+        check_divergence(Pair())
+
+
+class GoodEncoder(Encoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 3)
+
+    def location(self, x: Tensor) -> Tensor:
+        return self.linear(x.flatten(1))
+
+    def forward(self, x: Tensor) -> Distribution:
+        mean = self.location(x)
+        return DiagonalGaussian(mean, torch.zeros_like(mean))
+
+
+class NotReparametrised(GoodEncoder):
+    def forward(self, x: Tensor) -> Distribution:
+        return BernoulliLogits(self.location(x))
+
+
+class NoEvent(GoodEncoder):
+    def forward(self, x: Tensor) -> Distribution:
+        mean = self.location(x)
+        return Normal(mean, torch.ones_like(mean))
+
+
+class BatchNormalised(GoodEncoder):
+    def location(self, x: Tensor) -> Tensor:
+        mean = super().location(x)
+        return mean - mean.mean(0)
+
+
+class Frozen(GoodEncoder):
+    def location(self, x: Tensor) -> Tensor:
+        return super().location(x).detach()
+
+
+class ScalesItsInput(GoodEncoder):
+    def location(self, x: Tensor) -> Tensor:
+        return super().location(x.mul_(0.5))
+
+
+class SingleEncoder(GoodEncoder):
+    def forward(self, x: Tensor) -> Distribution:
+        mean = self.location(x).float()
+        return DiagonalGaussian(mean, torch.zeros_like(mean))
+
+
+EVENT = "expected a distribution of batch shape [6] and event shape [3], found batch shape [6, 3] and event shape []"
+
+
+@pytest.mark.parametrize(
+    ("part", "law"),
+    [
+        (NotReparametrised(), "a posterior is reparametrised; return a distribution with has_rsample"),
+        (NoEvent(), f"{EVENT}; torch.distributions.Independent makes batch dimensions part of the event"),
+        (
+            BatchNormalised(),
+            "what an example is mapped to does not depend on the others in the batch; "
+            "normalise by layer or group and not by batch",
+        ),
+        (Frozen(), "the output has a finite gradient that is not zero to the parameters; compute it with"),
+        (ScalesItsInput(), "inputs are left as they were; change no input in place"),
+        (SingleEncoder(), "torch.float64 in is torch.float64 out, found torch.float32; make constants with"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Encoder) else "",
+)
+def test_an_encoder_that_breaks_a_law_is_told_which(part: Encoder, law: str) -> None:
+    check_encoder(GoodEncoder(), SHAPE)
+    with pytest.raises(AssertionError, match=f"^{re.escape(f'{type(part).__name__}: {law}')}"):
+        check_encoder(part, SHAPE)
+
+
+class GoodDecoder(Decoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 6)
+
+    def mean(self, z: Tensor) -> Tensor:
+        return self.linear(z).view(-1, *SHAPE)
+
+    def forward(self, z: Tensor) -> Distribution:
+        mean = self.mean(z)
+        return Independent(Normal(mean, torch.ones_like(mean)), 3)
+
+
+class WrongShape(GoodDecoder):
+    def mean(self, z: Tensor) -> Tensor:
+        return self.linear(z).view(-1, 3, 2, 1)
+
+
+class Silent(Normal):
+    @property
+    def support(self) -> None:
+        raise NotImplementedError
+
+
+class WithoutSupport(GoodDecoder):
+    def forward(self, z: Tensor) -> Distribution:
+        mean = self.mean(z)
+        return Independent(Silent(mean, torch.ones_like(mean), validate_args=False), 3, validate_args=False)
+
+
+class IgnoresLatents(GoodDecoder):
+    def mean(self, z: Tensor) -> Tensor:
+        return super().mean(z.detach())
+
+
+@pytest.mark.parametrize(
+    ("part", "law"),
+    [
+        (
+            WrongShape(),
+            "expected a distribution of batch shape [6] and event shape [1, 2, 3], "
+            "found batch shape [6] and event shape [3, 2, 1]; torch.distributions.Independent",
+        ),
+        (WithoutSupport(), "a likelihood says by `support` what data it is for; give the distribution a support that"),
+        (IgnoresLatents(), "the log-likelihood has a gradient to z; compute it from z with differentiable operations"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Decoder) else "",
+)
+def test_a_decoder_that_breaks_a_law_is_told_which(part: Decoder, law: str) -> None:
+    check_decoder(GoodDecoder(), SHAPE)
+    with pytest.raises(AssertionError, match=f"^{re.escape(f'{type(part).__name__}: {law}')}"):
+        check_decoder(part, SHAPE)
+
+
+class GoodPrior(Prior):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean, self.log_scale = (nn.Parameter(torch.zeros(3)) for _ in range(2))
+
+    def forward(self) -> Distribution:
+        return Independent(Normal(self.mean, self.log_scale.exp(), validate_args=False), 1, validate_args=False)
+
+
+class Batched(GoodPrior):
+    def forward(self) -> Distribution:
+        return Normal(self.mean, self.log_scale.exp())
+
+
+class SinglePrior(GoodPrior):
+    def forward(self) -> Distribution:
+        return StandardNormal(3, torch.zeros(()))
+
+
+class Unused(GoodPrior):
+    def forward(self) -> Distribution:
+        return Independent(Normal(self.mean, 0 * self.mean.detach() + 1, validate_args=False), 1, validate_args=False)
+
+
+@pytest.mark.parametrize(
+    ("part", "law"),
+    [
+        (Batched(), "expected a distribution of batch shape [] and event shape [3], found batch shape [3] and event"),
+        (
+            Unused(),
+            "the log-density has a gradient to z and to each learned parameter; "
+            "compute it with differentiable operations, and drop parameters that are not used",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Prior) else "",
+)
+def test_a_prior_that_breaks_a_law_is_told_which(part: Prior, law: str) -> None:
+    check_prior(GoodPrior())
+    with pytest.raises(AssertionError, match=f"^{re.escape(f'{type(part).__name__}: {law}')}"):
+        check_prior(part)
+
+
+def test_a_prior_of_one_type_alone_is_told_so() -> None:
+    part = SinglePrior()
+    for parameter in part.parameters():
+        parameter.requires_grad_(False)
+    with pytest.raises(AssertionError, match=r"^SinglePrior: torch\.float64 in is torch\.float64 out, found "):
+        check_prior(part)

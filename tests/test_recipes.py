@@ -1,0 +1,40 @@
+"""Every shipped recipe builds and takes two steps."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from framework import run as running
+from framework.data import default_directory
+from framework.prepare import prepare
+
+RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
+
+
+def test_there_are_recipes() -> None:
+    assert {"vae_mnist", "beta_vae_mnist", "infovae_mnist", "mmd_vae_mnist"} <= {path.stem for path in RECIPES}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_takes_two_steps(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "draw", lambda *arguments: [])
+    prepared = prepare(path, ["trainer.max_steps=2"], [], default_directory(dict(os.environ)))
+    assert prepared.recipe.name == path.stem
+    outcome = running.run(prepared, tmp_path, Console(quiet=True))
+    assert outcome.summary is not None
+    assert outcome.summary["step"] == 2
+    assert math.isfinite(outcome.summary["test/objective"])
+    assert json.loads((outcome.directory / "summary.json").read_text()) == outcome.summary
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_opens_with_what_it_is_and_how_it_is_run(path: Path) -> None:
+    header = "".join(line for line in path.read_text().splitlines(keepends=True) if line.startswith("#"))
+    assert f"fw run recipes/{path.name}" in header
+    assert "±" in header
