@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 import traceback
@@ -37,6 +38,7 @@ def load_plugins(files: Iterable[Path] = ()) -> list[BrokenPlugin]:
     Raises:
         RecipeError: a file does not exist.
     """
+    importlib.import_module("framework.learners")  # the learners are the framework's own and register like plugins
     broken = []
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         try:

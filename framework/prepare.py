@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import framework.learners  # noqa: F401  (registers the learners)
 from framework.build import Built, build, build_data
 from framework.data import Dataset
 from framework.discovery import BrokenPlugin, load_plugins

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import yaml
+from framework.document import dump_document
 
 
 @contextmanager
@@ -73,9 +73,8 @@ class RunDirectory:
         return self.path.name
 
     def write_recipe(self, plain: Mapping[str, Any]) -> None:
-        text = yaml.safe_dump(dict(plain), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
         with atomic(self.recipe) as file:
-            file.write(text.encode())
+            file.write(dump_document(plain).encode())
 
     def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
         with atomic(path) as file:

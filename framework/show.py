@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Sequence
 from pathlib import Path
 
-import framework.learners  # noqa: F401  (registers the learners)
 from framework.build import Built, build, build_data
 from framework.discovery import BrokenPlugin, load_plugins
 from framework.document import dump_document

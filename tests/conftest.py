@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from framework import registry
+from framework.discovery import load_plugins
+
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -12,3 +15,13 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setattr(mnist_files, "MIRRORS", ())
     monkeypatch.setattr(mnist_files, "LAROCHELLE_MIRRORS", ())
+
+
+@pytest.fixture
+def own_registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is gone after it, and so is every registry that it makes."""
+    # First what comes with the framework: it is registered once a process, when it is imported.
+    load_plugins()
+    for known in registry.registries().values():
+        monkeypatch.setattr(known, "_entries", dict(known._entries))
+    monkeypatch.setattr(registry, "_registries", registry.registries())
