@@ -105,7 +105,7 @@ class _Builder:
                 self._refused(misfit, part)
         except OptionError as error:
             self._refused(error, part)
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:  # torch refuses sizes by a RuntimeError
             where = part.path or "learner"
             self.problems.append(Problem(str(error), where, mark=self.recipe.mark(where)))
         return _BAD
@@ -131,6 +131,8 @@ class _Builder:
 
     def _refused(self, error: OptionError, part: Part) -> None:
         path = f"{part.path}.{error.option}" if part.path else error.option
+        if error.option not in part.options and error.option in self.recipe.learner.options:
+            path = error.option  # context: it is written at the top
         self.problems.append(
             Problem(
                 "this value is refused", path, str(error.found), error.expected, error.write, self.recipe.mark(path)

@@ -87,9 +87,9 @@ class Objective(nn.Module):
             total = total + _at(leaf.weight, counters) * value
         return total, parts
 
-    def formula(self) -> str:
-        """Return the sum as a person would write it, at the final weights: "1 · kl + 999 · mmd"."""
-        return " + ".join(_written(leaf) for leaf in self.leaves).replace("+ -", "− ") or "0"
+    def formula(self, first: str) -> str:
+        """Return `first` plus the terms as a person would write it, at the final weights: "x + 1 · kl − 2 · mmd"."""
+        return " + ".join([first, *(_written(leaf) for leaf in self.leaves)]).replace("+ -", "− ")
 
     def implied_coefficients(self) -> dict[str, float]:
         """Return the coefficients of the quantities that the terms are sums of, at the final weights.

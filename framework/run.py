@@ -288,7 +288,7 @@ def _announce(
     sizes = f"{len(dataset.train):,} / {len(dataset.validation):,} / {len(dataset.test):,}"
     report.say(f"data: {dataset.source.description} ({sizes}) from {dataset.source.location}")
     for objective in objectives(prepared.built.learner):
-        report.say(f"objective: reconstruction + {objective.formula()}")
+        report.say(f"objective: {objective.formula('reconstruction')}")
     for note in prepared.notes:
         report.say(f"note: {note}")
     report.say(f"{'run' if step == 0 else f'going on at step {step} of run'}: {directory.path}")

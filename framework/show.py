@@ -37,7 +37,7 @@ def describe_recipe(recipe: Recipe, learner: Learner) -> str:
     """Return the resolved recipe, its objective as a formula, and the coefficients that the formula implies."""
     lines = [dump_document(recipe.plain())]
     for objective in (module for module in learner.modules() if isinstance(module, Objective)):
-        lines.append(f"objective: reconstruction + {objective.formula()}")
+        lines.append(f"objective: {objective.formula('reconstruction')}")
         for leaf in objective.leaves:
             lines.append(f"  {leaf.label:<30}{leaf.divergence.estimator}")
         implied = {"reconstruction": 1.0, **objective.implied_coefficients()}

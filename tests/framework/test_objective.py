@@ -81,7 +81,7 @@ def evaluate(
 
 def test_no_terms_are_zero() -> None:
     assert evaluate(Objective({}), [1.0, 2.0]) == (0.0, {})
-    assert Objective({}).formula() == "0"
+    assert Objective({}).formula("f") == "f"
     assert Objective({}).implied_coefficients() == {}
 
 
@@ -212,7 +212,7 @@ def test_two_negative_weights_of_nested_composites_make_a_positive_one() -> None
 
 def test_what_is_rewardable_may_have_a_negative_weight() -> None:
     assert evaluate(Objective({"all": Term(OfAll(), -1.0)}), [2.0])[0] == -2.0
-    assert Objective({"mi": Term(MutualInformation(), -1.0)}).formula() == "-1 · mi"
+    assert Objective({"mi": Term(MutualInformation(), -1.0)}).formula("f") == "f − 1 · mi"
 
 
 def test_a_capacity_on_a_composite_is_refused() -> None:
@@ -245,7 +245,7 @@ def test_formula() -> None:
         "beta": Term(Beta(beta=1000.0, of=KL(), capacity=Linear(start=0.0, end=25.0, steps=9))),
         "mmd": Term(MMD(latent_dim=1), 0.1),
     }
-    assert Objective(terms).formula() == "1.5 · kl − 1 · mutual_information + 1000 · |beta/kl − 25| + 0.1 · mmd"
+    assert Objective(terms).formula("f") == "f + 1.5 · kl − 1 · mutual_information + 1000 · |beta/kl − 25| + 0.1 · mmd"
 
 
 def test_the_kl_is_mutual_information_plus_the_aggregate_kl() -> None:

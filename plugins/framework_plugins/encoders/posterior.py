@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from framework import OptionError
 from framework.distributions import Delta, DiagonalGaussian
 
 PosteriorName = Literal["gaussian", "deterministic"]
@@ -27,11 +28,16 @@ class Posterior(nn.Module):
         posterior: which of the two.
         scale: how σ is made positive.
 
+    Raises:
+        OptionError: there is no latent dimension.
+
     Reference: Kingma & Welling, "Auto-Encoding Variational Bayes", 2014, appendix C.2, https://arxiv.org/abs/1312.6114.
     """
 
     def __init__(self, *, features: int, latent_dim: int, posterior: PosteriorName, scale: ScaleName) -> None:
         super().__init__()
+        if latent_dim < 1:
+            raise OptionError("latent_dim", found=latent_dim, expected="1 or more")
         self.posterior, self.scale = posterior, scale
         self.linear = nn.Linear(features, 2 * latent_dim if posterior == "gaussian" else latent_dim)
 
