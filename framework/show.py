@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from framework.build import Built, build, build_data
 from framework.discovery import BrokenPlugin, load_plugins
 from framework.document import dump_document
 from framework.errors import Problem, RecipeError, listed, nearest
 from framework.learner import Learner
-from framework.objective import Objective
 from framework.options import REQUIRED, options_of, spelled, written
+from framework.prepare import objectives
 from framework.registry import Entry, registries
-from framework.schema import Recipe, load_recipe
+from framework.schema import Part, Recipe, Weighted, load_recipe
 
 
 def check_recipe(
@@ -34,17 +36,39 @@ def check_recipe(
 
 
 def describe_recipe(recipe: Recipe, learner: Learner) -> str:
-    """Return the resolved recipe, its objective as a formula, and the coefficients that the formula implies."""
+    """Return the resolved recipe, its objective and what that implies, what to know of the numbers, and the papers."""
     lines = [dump_document(recipe.plain())]
-    for objective in (module for module in learner.modules() if isinstance(module, Objective)):
+    for objective in objectives(learner):
         lines.append(f"objective: {objective.formula('reconstruction')}")
-        for leaf in objective.leaves:
-            lines.append(f"  {leaf.label:<30}{leaf.divergence.estimator}")
         implied = {"reconstruction": 1.0, **objective.implied_coefficients()}
         lines.append("which puts, at the final weights, on")
         lines += [f"  {quantity:<30}{coefficient:g}" for quantity, coefficient in implied.items()]
     lines += [f"note: {note}" for note in learner.notes]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", "references:", *(f"  {paper}" for paper in references(recipe))])
+
+
+def references(recipe: Recipe) -> list[str]:
+    """Return the papers that the documentation of a recipe's parts names, each once, in the recipe's order."""
+    found = []
+    for part in _parts([recipe.data, recipe.learner]):
+        documentation = inspect.getdoc(part.entry.factory) or ""
+        for section in re.findall(r"^Reference: (.*?)(?=^\S|\Z)", documentation, re.MULTILINE | re.DOTALL):
+            found += [" ".join(paper.split()) for paper in section.split(";")]
+    return list(dict.fromkeys(found))
+
+
+def _parts(value: Any) -> Iterator[Part]:
+    """Iterate over the parts in a checked recipe's values, those inside others included."""
+    if isinstance(value, Part):
+        yield value
+        yield from _parts(list(value.options.values()))
+    elif isinstance(value, Weighted):
+        yield from _parts([value.part, value.weight])
+    elif isinstance(value, dict):
+        yield from _parts(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _parts(item)
 
 
 def list_registered(kind: str | None, plugins: Sequence[Path]) -> str:

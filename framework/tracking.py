@@ -22,9 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-SEND_LIMIT = (
-    5.0  # seconds that `log` may ever wait; the child reads all the time, so it waits only for one that is stopped
-)
+SEND_LIMIT = 5.0  # seconds that `log` may ever wait, for a child that is stopped: a running one reads all the time
 INIT_LIMIT = 30.0  # seconds to reach the server, while training is already under way
 FINISH_LIMITS = {"offline": 20.0, "online": 60.0}  # seconds to write, or to upload, what is left
 GRACE = 5.0  # seconds more before the child is killed

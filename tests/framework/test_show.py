@@ -60,8 +60,15 @@ def test_the_resolved_recipe_is_shown_and_can_be_read_again() -> None:
 
 def test_no_divergence_leaves_the_reconstruction() -> None:
     text = described("vae_mnist.yaml", "divergences.kl=null", "encoder.posterior=deterministic")
-    assert "objective: reconstruction + 0\n" in text
+    assert "objective: reconstruction\n" in text
     assert "note: no elbo: the posterior is deterministic and has no density" in text
+
+
+def test_the_papers_of_the_parts_are_named_once() -> None:
+    papers = described("infovae_mnist.yaml").split("references:\n")[1].splitlines()
+    assert len(papers) == len(set(papers))
+    for author in ("Kingma & Welling", "Zhao, Song & Ermon", "Gretton et al.", "Kingma & Ba"):
+        assert any(author in paper for paper in papers), author
 
 
 def test_everything_registered_is_listed_under_its_kind() -> None:

@@ -279,7 +279,8 @@ def test_hanging_init_delays_neither_records_nor_the_end(
 def test_stopped_child_is_given_up(
     run_directory: Path, stand_in: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stand_in("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)")
+    # The stop reaches the reading thread a moment later: until then this one must not go on.
+    stand_in("import os, signal, time; os.kill(os.getpid(), signal.SIGSTOP); time.sleep(3600)")
     monkeypatch.setattr(tracking, "SEND_LIMIT", 0.2)
     warnings: list[str] = []
     tracker = make(run_directory, warnings)
