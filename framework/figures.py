@@ -1,6 +1,4 @@
-"""The pictures of a run: what a learner has learned, and how it came to it, as PNG files.
-
-Drawn with matplotlib's objects alone, without pyplot: nothing global changes, and no display is needed.
+"""The pictures of a run: what a learner has learned, as PNG files.
 
 Legend: N test examples in the scatter, D latent, B examples of a picture.
 """
@@ -17,21 +15,19 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
+from framework.canvas import FAINT, INK, PALETTE, new_figure, save, style, write_title
 from framework.data import Dataset
 from framework.learner import Learner
 from framework.learners.latent import Latent
 from framework.randomness import Keys, rekey
-from framework.run_directory import atomic
 
 EXAMPLES = 5_000  # test examples in the scatter
 BATCH = 500  # examples through a network at a time
@@ -39,17 +35,9 @@ PAIRS = (3, 12)  # rows and columns of reconstructions
 SAMPLES = 10  # rows and columns of samples
 PLANE = 20  # rows and columns of the latent plane
 
-DOTS_PER_INCH = 160
 TILE = 0.62  # inches, the width of one example in a picture of many
 TILE_PIXELS = 96  # a smaller image is enlarged by a whole factor first, so that its pixels stay square and sharp
-INK, FAINT, PRIOR = "#33373d", "#8b919a", "#d5d8dd"
-# Ten colours that people of any colour vision tell apart: Petroff, "Accessible color sequences for data visualization",
-# 2021, https://arxiv.org/abs/2107.02270.
-PALETTE = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
-SPLITS = {"train": PALETTE[0], "validation": PALETTE[6], "evaluation": PALETTE[6], "test": INK}
-
-LEADING = ("objective", "elbo", "reconstruction")  # the first panels of the learning curves
-NATS = ("objective", "elbo", "reconstruction", "kl")  # of known unit; the other divergences have units of their own
+PRIOR = "#d5d8dd"  # the colour of samples of the prior
 
 
 @singledispatch
@@ -93,38 +81,7 @@ def draw_latent(learner: Latent, dataset: Dataset, folder: Path) -> list[Path]:
         figures["latent_scatter"] = _latent_space(_array(means)[finite.numpy()], _array(z), labels)
     if plane is not None:
         figures["manifold"] = _manifold(plane, span)
-    return [_save(figure, folder / f"{name}.png") for name, figure in figures.items()]
-
-
-def draw_learning_curves(records: Sequence[Mapping[str, Any]], folder: Path) -> Path | None:
-    """Draw every metric over the optimiser steps, a panel each; training, validation and test in one panel.
-
-    An axis that would be filled by the first steps leaves them out, and says where the curve begins.
-
-    Args:
-        records: the lines of metrics.jsonl.
-        folder: where `learning_curves.png` goes; it exists.
-
-    Returns:
-        The file, or None when there is nothing to draw.
-    """
-    curves = _curves(records)
-    if not curves:
-        return None
-    columns = min(3, len(curves))
-    rows = -(-len(curves) // columns)
-    figure = _figure(3.6 * columns, 2.5 * rows + 0.4)
-    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for panel, name in zip(panels, curves, strict=False):
-        _curve_panel(panel, name, curves[name])
-    for panel in panels[len(curves) :]:
-        panel.remove()
-    for panel in panels[max(0, len(curves) - columns) : len(curves)]:
-        panel.set_xlabel("optimiser steps")
-    shown = [split for split in SPLITS if any(split in curve for curve in curves.values())]
-    handles = [Line2D([], [], color=SPLITS[split], marker=_marker(split), markersize=4) for split in shown]
-    figure.legend(handles, shown, loc="outside upper right", ncols=len(shown), frameon=False, fontsize=9)
-    return _save(figure, folder / "learning_curves.png")
+    return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
 
 
 @contextmanager
@@ -174,7 +131,7 @@ def _span(dataset: Dataset, inputs: Tensor) -> tuple[float, float]:
 def _reconstructions(inputs: Tensor, outputs: Tensor, span: tuple[float, float]) -> Figure:
     columns = PAIRS[1]
     pairs = -(-len(inputs) // columns)
-    figure = _figure(TILE * columns + 1.0, pairs * (2 * TILE * _aspect(inputs.shape[1:]) + 0.15) + 0.5)
+    figure = new_figure(TILE * columns + 1.0, pairs * (2 * TILE * _aspect(inputs.shape[1:]) + 0.15) + 0.5)
     panels = figure.subplots(pairs, 1, squeeze=False)[:, 0]
     for index, panel in enumerate(panels):
         rows = slice(index * columns, (index + 1) * columns)
@@ -182,21 +139,21 @@ def _reconstructions(inputs: Tensor, outputs: Tensor, span: tuple[float, float])
         blanks = above.new_full((columns - len(above), *above.shape[1:]), math.nan)
         _tiles(panel, torch.cat([above, blanks, below, blanks]), columns, span)
         panel.set_yticks([0.5, 1.5], ["input", "reconstruction"])
-    _title(panels[0], "Reconstructions", "test examples above, the mean of p(x|z) at the posterior's mean below")
+    write_title(panels[0], "Reconstructions", "test examples above, the mean of p(x|z) at the posterior's mean below")
     return figure
 
 
 def _samples(samples: Tensor, span: tuple[float, float]) -> Figure:
-    figure = _figure(TILE * SAMPLES + 0.3, TILE * SAMPLES * _aspect(samples.shape[1:]) + 0.6)
+    figure = new_figure(TILE * SAMPLES + 0.3, TILE * SAMPLES * _aspect(samples.shape[1:]) + 0.6)
     axes = figure.subplots()
     _tiles(axes, samples, SAMPLES, span)
-    _title(axes, "Prior samples", "means of p(x|z), with z drawn from the prior")
+    write_title(axes, "Prior samples", "means of p(x|z), with z drawn from the prior")
     return figure
 
 
 def _manifold(plane: Tensor, span: tuple[float, float]) -> Figure:
     side = 0.42 * PLANE
-    figure = _figure(side + 0.6, side * _aspect(plane.shape[1:]) + 1.0)
+    figure = new_figure(side + 0.6, side * _aspect(plane.shape[1:]) + 1.0)
     axes = figure.subplots()
     _tiles(axes, plane, PLANE, span)
     z = _quantiles()[:PLANE, 0].tolist()
@@ -206,14 +163,14 @@ def _manifold(plane: Tensor, span: tuple[float, float]) -> Figure:
     axes.set_yticks([PLANE - tick - 0.5 for tick in ticks], names)
     axes.set(xlabel="z₁", ylabel="z₂")
     ends = f"{0.5 / PLANE:.1%} to {1 - 0.5 / PLANE:.1%}"
-    _title(axes, "The latent plane, decoded", f"means of p(x|z) at the standard normal's quantiles, {ends}")
+    write_title(axes, "The latent plane, decoded", f"means of p(x|z) at the standard normal's quantiles, {ends}")
     return figure
 
 
 def _latent_space(means: NDArray[np.float64], prior: NDArray[np.float64], labels: NDArray[np.int64] | None) -> Figure:
-    figure = _figure(6.6, 5.4)
+    figure = new_figure(6.6, 5.4)
     axes = figure.subplots()
-    _style(axes)
+    style(axes)
     classes = np.zeros(0, np.int64) if labels is None else labels
     names = np.unique(classes).tolist()
     colours = dict(zip(names, PALETTE, strict=False)) if len(names) <= len(PALETTE) else {}
@@ -233,7 +190,7 @@ def _latent_space(means: NDArray[np.float64], prior: NDArray[np.float64], labels
         keys["prior"] = PRIOR
     handles = [Line2D([], [], linestyle="", marker="o", markersize=6, color=colour) for colour in keys.values()]
     figure.legend(handles, list(keys), loc="outside right center", frameon=False, fontsize=9)
-    _title(axes, "Latent space", f"posterior means of {len(means):,} test examples over samples of the prior")
+    write_title(axes, "Latent space", f"posterior means of {len(means):,} test examples over samples of the prior")
     return figure
 
 
@@ -326,75 +283,3 @@ def _mosaic(values: NDArray[np.float64], rows: int, columns: int) -> NDArray[np.
     channels, height, width = images.shape[1:]
     grid = images.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
     return grid.reshape(rows * height, columns * width, channels)
-
-
-Curves = dict[str, dict[str, tuple[list[float], list[float]]]]
-
-
-def _curves(records: Sequence[Mapping[str, Any]]) -> Curves:
-    """Return steps and finite values by metric and split, the leading metrics first."""
-    curves: Curves = {}
-    for record in records:
-        for key, value in record.items():
-            split, _, name = key.partition("/")
-            if name and split in SPLITS and isinstance(value, int | float) and math.isfinite(value):
-                steps, values = curves.setdefault(name, {}).setdefault(split, ([], []))
-                steps.append(record["step"])
-                values.append(value)
-    order = [name for name in LEADING if name in curves]
-    return {name: curves[name] for name in [*order, *(name for name in curves if name not in order)]}
-
-
-def _curve_panel(axes: Axes, name: str, curve: dict[str, tuple[list[float], list[float]]]) -> None:
-    _style(axes)
-    axes.grid(axis="y", color="#eceef0", linewidth=0.8)
-    for split, (steps, values) in curve.items():
-        axes.plot(steps, values, color=SPLITS[split], linewidth=1.5, marker=_marker(split), markersize=4)
-    axes.set_title(f"{name} (nats)" if name.split("/")[-1] in NATS else name, loc="left", fontsize=10, color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    points = sorted(
-        (step, value) for steps, values in curve.values() for step, value in zip(steps, values, strict=True)
-    )
-    start, end = points[0][0], points[-1][0]
-    settled = [value for step, value in points if step > start + 0.1 * (end - start)] or [points[0][1]]
-    low, high = min(settled), max(settled)
-    every = [value for _, value in points]
-    if low < high and max(every) - min(every) > 2 * (high - low):
-        margin = 0.08 * (high - low)
-        axes.set_ylim(low - margin, high + margin)
-        falls = points[0][1] > high
-        place, side = (0.97, "top") if falls else (0.03, "bottom")
-        note = f"starts at {points[0][1]:.4g}"
-        axes.text(0.98, place, note, transform=axes.transAxes, ha="right", va=side, fontsize=8, color=FAINT)
-
-
-def _marker(split: str) -> str:
-    return {"train": "", "test": "D"}.get(split, "o")
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _style(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set(color=FAINT, linewidth=0.7)
-    axes.tick_params(color=FAINT, labelcolor=INK, labelsize=8, width=0.7, length=3)
-    axes.xaxis.label.set(color=INK, fontsize=9)
-    axes.yaxis.label.set(color=INK, fontsize=9)
-
-
-def _title(axes: Axes, title: str, subtitle: str) -> None:
-    axes.set_title(subtitle, loc="left", fontsize=9, color=FAINT)
-    place: Any = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (0, 20), "textcoords": "offset points"}
-    axes.annotate(title, **place, fontsize=12, weight="bold", color=INK)
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    with atomic(path) as file:
-        figure.savefig(file, format="png")
-    return path

@@ -21,7 +21,8 @@ from framework.build import Built
 from framework.data import DataError
 from framework.environment import describe_environment
 from framework.errors import Problem, RecipeError
-from framework.figures import draw, draw_learning_curves
+from framework.figures import draw
+from framework.learning_curves import draw_learning_curves
 from framework.prepare import Prepared, objectives, prepare
 from framework.progress import ProgressReport
 from framework.run_directory import MetricsFile, RunDirectory

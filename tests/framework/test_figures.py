@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from framework import Counters, Dataset, Facts, Optimizer, Source, Split, Term, figures
-from framework.figures import draw, draw_learning_curves
+from framework.figures import draw
 from framework.learner import Learner, Loss
 from framework.learners.latent import Latent
 from framework_plugins.decoders.mlp import MLPDecoder
@@ -199,48 +198,3 @@ def test_values_are_scaled_by_the_test_inputs() -> None:
     inputs = dataset.test.inputs
     assert figures._span(dataset, inputs) == (inputs.min().item(), inputs.max().item())
     assert figures._span(dataset, torch.full((2, 3), 4.0)) == (4.0, 5.0)
-
-
-def record(step: int, split: str, **metrics: float) -> dict[str, Any]:
-    named = {f"{split}/{name.replace('__', '/')}": value for name, value in metrics.items()}
-    return {"step": step, "epoch": 0, "samples": 100 * step, "split": split, **named}
-
-
-RECORDS = [
-    record(50, "train", reconstruction=500.0, infovae__mmd=0.5, objective=600.0)
-    | {"throughput/examples_per_second": 1e4},
-    record(100, "train", reconstruction=120.0, infovae__mmd=math.nan, objective=130.0),
-    record(100, "validation", reconstruction=125.0, infovae__mmd=0.25, objective=140.0, elbo=-141.0),
-    record(150, "train", reconstruction=110.0, infovae__mmd=0.125, objective=120.0),
-    record(150, "test", elbo=-139.0),
-]
-
-
-def test_curves_are_the_records_by_metric_and_split() -> None:
-    curves = figures._curves(RECORDS)
-    assert list(curves) == ["objective", "elbo", "reconstruction", "infovae/mmd"]
-    assert curves["objective"] == {"train": ([50, 100, 150], [600.0, 130.0, 120.0]), "validation": ([100], [140.0])}
-    assert curves["elbo"] == {"validation": ([100], [-141.0]), "test": ([150], [-139.0])}
-    assert curves["infovae/mmd"]["train"] == ([50, 150], [0.5, 0.125])  # without what is not finite
-
-
-def test_learning_curves_are_drawn(tmp_path: Path) -> None:
-    path = draw_learning_curves(RECORDS, tmp_path)
-    assert path == tmp_path / "learning_curves.png"
-    assert list(tmp_path.iterdir()) == [path]
-    assert min(size_of(path)) > 400
-
-
-def test_axis_that_leaves_out_the_first_steps_says_so() -> None:
-    axes = figures._figure(3, 3).subplots()
-    steps = [float(step) for step in range(100)]
-    figures._curve_panel(axes, "objective", {"train": (steps, [900.0, *(100.0 - step / 10 for step in steps[1:])])})
-    assert axes.get_ylim()[1] < 110
-    assert [text.get_text() for text in axes.texts] == ["starts at 900"]
-    assert axes.get_title(loc="left") == "objective (nats)"
-
-
-@pytest.mark.parametrize("records", [[], [{"step": 1, "split": "train", "throughput/examples_per_second": 1.0}]])
-def test_no_learning_curves_without_metrics(tmp_path: Path, records: list[dict[str, Any]]) -> None:
-    assert draw_learning_curves(records, tmp_path) is None
-    assert list(tmp_path.iterdir()) == []
