@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from framework import canvas, learning_curves
 from framework.learning_curves import draw_learning_curves
