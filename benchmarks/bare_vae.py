@@ -48,8 +48,8 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--epochs", type=int, default=20)
     options = arguments.parse_args()
-    torch.manual_seed(options.seed)
     train, test = mnist()  # [50000, 784] uint8; [10000, 784] of zeros and ones, the bits that the recipes are judged on
+    torch.manual_seed(options.seed)
     model = VAE()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     for epoch in range(1, options.epochs + 1):
