@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,8 @@ class CheckpointError(OSError):
 def save(state: dict[str, Any], folder: Path, *, best: bool) -> None:
     """Write `last.ckpt`, keeping the one before as `previous.ckpt`; the best also becomes `best.ckpt`.
 
-    The manifest, which holds the sha256 of every checkpoint written, comes first: whichever of the renames a kill lets
-    happen, each file that has a name is whole and in the manifest.
+    The manifest comes first. It holds the sha256 of the new file and of all that may stand beside it: whichever of the
+    renames a kill lets happen, each file that has a name is whole and in the manifest.
 
     Args:
         state: tensors, numbers, strings, lists and dicts of them.
@@ -39,14 +38,14 @@ def save(state: dict[str, Any], folder: Path, *, best: bool) -> None:
     fresh = folder / ".fresh.ckpt"
     with atomic(fresh) as file:
         file.write(content)
-    sums = [*_manifest(folder), hashlib.sha256(content).hexdigest()]
+    digest = hashlib.sha256(content).hexdigest()
+    known = _manifest(folder)
+    sums = {"recent": [*known["recent"][-2:], digest], "best": [*known["best"][-1:], digest] if best else known["best"]}
     with atomic(folder / MANIFEST) as file:
         file.write(json.dumps(sums, indent=1).encode())
     if best:
-        link = folder / ".best.ckpt"
-        link.unlink(missing_ok=True)
-        os.link(fresh, link)
-        link.replace(folder / BEST)
+        with atomic(folder / BEST) as file:
+            file.write(content)
     if (folder / LAST).exists():
         (folder / LAST).replace(folder / PREVIOUS)
     fresh.replace(folder / LAST)
@@ -84,14 +83,20 @@ def load(path: Path) -> dict[str, Any]:
         content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-    if hashlib.sha256(content).hexdigest() not in _manifest(path.parent):
+    if not any(hashlib.sha256(content).hexdigest() in sums for sums in _manifest(path.parent).values()):
         raise CheckpointError(f"{path} is damaged: its sha256 is not in {MANIFEST}")
     # Nothing but tensors and plain containers is ever unpickled: a checkpoint cannot run code.
     state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return state
 
 
-def _manifest(folder: Path) -> list[str]:
+def _manifest(folder: Path) -> dict[str, list[str]]:
+    """Return the sums of the newest three checkpoints and of the newest two that were the best."""
     path = folder / MANIFEST
-    sums: list[str] = json.loads(path.read_text()) if path.exists() else []
+    if not path.exists():
+        return {"recent": [], "best": []}
+    try:
+        sums: dict[str, list[str]] = json.loads(path.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
     return sums

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from framework.errors import NonFiniteError, PluginError, RecipeError
+from framework.errors import NonFiniteError, PluginError, Problem, RecipeError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from framework.run import Outcome
 
-# Exit codes, beside 0 for done and 1 for a bug.
-WRONG_RECIPE, INPUT_OUTPUT, STOPPED, NON_FINITE = 2, 74, 75, 76
+# Exit codes, beside 0 for done, 1 for a bug, and 75 for stopped.
+WRONG_RECIPE, INPUT_OUTPUT, NON_FINITE = 2, 74, 76
 
 app = typer.Typer(
     name="fw",
@@ -65,6 +65,8 @@ def run(
         from framework.prepare import prepare
 
         prepared = prepare(recipe, overrides or [], plugin or [], _data_directory(data_dir))
+        if dry_run and json:
+            raise RecipeError([Problem("--json prints the result of a run, and --dry-run makes none")])
         if dry_run:
             from framework.show import describe_recipe
 
@@ -81,14 +83,15 @@ def run(
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)],
     overrides: Overrides = None,
+    plugin: Plugins = None,
     data_dir: DataDirectory = None,
     json: Json = False,
 ) -> None:
     """Go on with a run where it was cut off, exactly."""
     with _exit_codes():
-        from framework import run as running
+        from framework.resume import resume as go_on
 
-        _conclude(lambda: running.resume(run, overrides or [], _data_directory(data_dir), _console()), json)
+        _conclude(lambda: go_on(run, overrides or [], _data_directory(data_dir), _console(), plugin or []), json)
 
 
 @app.command()
@@ -136,6 +139,8 @@ def show(
 
 
 def _conclude(train: Callable[[], Outcome], json: bool) -> None:
+    from framework.signals import STOPPED
+
     outcome = train()
     if json:
         from json import dumps

@@ -143,6 +143,11 @@ def default_directory(environment: dict[str, str]) -> Path:
     return Path(cache) / "fw"
 
 
+def evaluation_batches(size: int, batch_size: int) -> tuple[Tensor, ...]:
+    """Return the rows of a set in a fixed shuffled order, in batches of `batch_size` or a little more; all of them."""
+    return permutation(size, seed=0, epoch=0).tensor_split(max(1, size // batch_size))
+
+
 class TrainingBatches:
     """The minibatches that are left of an epoch, several at a time, in an order that the seed and the epoch determine.
 

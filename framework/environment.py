@@ -2,50 +2,45 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable
-from dataclasses import asdict
 from datetime import datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from framework.data import Source
-from framework.discovery import BrokenPlugin
+from framework.prepare import Prepared
+from framework.run_directory import sha256
 
 PACKAGES = ("fw", "torch", "pytorch-lightning", "omegaconf", "numpy", "wandb")
 
 
-def describe_environment(
-    *,
-    seed: int,
-    device: torch.device,
-    source: Source,
-    plugins: Iterable[Path],
-    broken: Iterable[BrokenPlugin],
-    notes: Iterable[str],
-) -> dict[str, Any]:
-    """Return what environment.json holds, as plain containers."""
+def describe_environment(prepared: Prepared, device: torch.device, step: int) -> dict[str, Any]:
+    """Return what environment.json holds of one session of a run, as plain containers.
+
+    Args:
+        prepared: what is trained.
+        device: what on.
+        step: the optimiser step that the session starts at.
+    """
+    source = prepared.dataset.source
+    threads = f"cpu, {torch.get_num_threads()} threads"
     return {
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "step": step,
         "command": sys.argv,
-        "seed": seed,
+        "seed": prepared.recipe.seed,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"cpu, {torch.get_num_threads()} threads",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else threads,
         "git": _git_commit(),
-        "data": {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(source).items()},
+        "data": {"description": source.description, "location": source.location, "sha256": source.sha256},
         "fallbacks": list(source.fallbacks),
-        "plugins": [{"file": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()} for file in plugins],
-        "broken_plugins": [str(plugin) for plugin in broken],
-        "notes": list(notes),
+        "plugins": [{"file": str(file.resolve()), "sha256": sha256(file)} for file in prepared.plugins],
+        "broken_plugins": [str(plugin) for plugin in prepared.broken],
+        "notes": prepared.notes,
     }
 
 

@@ -13,11 +13,11 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from framework.data import Dataset, Split, TrainingBatches
+from framework.data import Dataset, Split, TrainingBatches, evaluation_batches
 from framework.errors import NonFiniteError
 from framework.learner import Learner
 from framework.optimizer import Optimizer
-from framework.randomness import Keys, permutation
+from framework.randomness import Keys
 from framework.schedule import Counters
 from framework.trainer import Trainer
 
@@ -81,7 +81,7 @@ class Module(LightningModule):
         trainer: Trainer,
         seed: int,
         position: Position,
-        optimizer_states: Mapping[str, dict[int, Any]],
+        optimizer_states: Mapping[str, dict[str, Any]],
         record: Callable[[Record], None],
         save: Callable[[bool], None],
         stopping: Callable[[], bool],
@@ -132,16 +132,20 @@ class Module(LightningModule):
         writer).
         """
         split: Split = getattr(self.dataset, name)
-        order = permutation(len(split), seed=0, epoch=0)
         self.learner.eval()
         sums: dict[str, Tensor] = {}
-        for index, rows in enumerate(order.tensor_split(max(1, round(len(split) / self.batch_size)))):
+        for index, rows in enumerate(evaluation_batches(len(split), self.batch_size)):
             keys = Keys(self.seed, name, index)
-            examples = split.examples(rows.to(self.device), keys)
+            # The data are on the device after training, and on the CPU where a resumed run had none left to do.
+            examples = split.examples(rows.to(split.inputs.device), keys).to(self.device)
             for metric, value in self.learner.evaluate(examples, keys).items():
                 sums[metric] = sums.get(metric, 0.0) + value.double() * len(examples)
         self.learner.train()
-        return {metric: float(total / len(split)) for metric, total in sums.items()}
+        means = {metric: float(total / len(split)) for metric, total in sums.items()}
+        for metric, mean in means.items():
+            if not math.isfinite(mean):
+                raise NonFiniteError(f"{name}/{metric} is {mean} after {self.position.counters.optimizer_steps} steps")
+        return means
 
     def test(self) -> None:
         """Record the test metrics."""
@@ -185,8 +189,8 @@ class Module(LightningModule):
             if parameter.grad is not None
         ]
         norm = get_total_norm(gradients)
-        # One number that is finite exactly when the loss and every gradient are.
-        if not math.isfinite(float(norm) + float(loss.detach())):
+        # One number, so that a GPU is waited for once; it is not finite when the loss or any gradient is not.
+        if not math.isfinite(float(norm + loss.detach())):
             raise NonFiniteError(
                 f"optimiser step {self.position.counters.optimizer_steps + 1}: the loss is {float(loss.detach())}, "
                 f"the norm of its gradient {float(norm)}; the weights are those before this step. "
@@ -205,33 +209,34 @@ class Module(LightningModule):
         step = position.counters.optimizer_steps
         self._take_time()
         epoch_ends = position.step_in_epoch == self.batches.steps_per_epoch
-        finished = self.is_finished()
+        finished, stopping = self.is_finished(), self._stopping()
         if finished or epoch_ends or step % limits.log_every == 0:
             self._flush_window()
         if epoch_ends:
             position.step_in_epoch = 0
         if finished or (epoch_ends and position.counters.epoch % limits.validate_every == 0):
             best = self._validate()
-            finished = finished or self._stale()
+            finished = self.is_finished()
             self._save_checkpoint(best)
-        elif epoch_ends or self._stopping() or (limits.checkpoint_every and step % limits.checkpoint_every == 0):
+        elif epoch_ends or stopping or (limits.checkpoint_every and step % limits.checkpoint_every == 0):
             self._save_checkpoint(False)
-        return finished or self._stopping()
+        return finished or stopping
 
     def is_finished(self) -> bool:
-        """Return whether one of the trainer's limits has been reached."""
-        counters, limits = self.position.counters, self.limits
+        """Return whether one of the trainer's limits has been reached, or its patience is at an end."""
+        counters, limits, patience = self.position.counters, self.limits, self.limits.early_stopping
         return bool(
-            (limits.max_epochs and counters.epoch >= limits.max_epochs)
+            (patience and self.position.validations_since_best >= patience)
+            or (limits.max_epochs and counters.epoch >= limits.max_epochs)
             or (limits.max_steps and counters.optimizer_steps >= limits.max_steps)
             or (limits.max_time and self.position.seconds >= 60 * limits.max_time)
         )
 
-    def _stale(self) -> bool:
-        patience = self.limits.early_stopping
-        return patience is not None and self.position.validations_since_best >= patience
-
     def _save_checkpoint(self, best: bool) -> None:
+        for name, parameter in self.learner.named_parameters():
+            if not torch.isfinite(parameter).all():
+                steps = self.position.counters.optimizer_steps
+                raise NonFiniteError(f"the weights {name} are not finite after {steps} steps; they were not saved")
         self._save(best)
         self._clock = time.perf_counter()  # neither saving nor validating counts as training
 

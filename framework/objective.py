@@ -6,17 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from framework.divergence import CompositeDivergence, Divergence, Term, divergences
 from framework.errors import IncompatibleParts, OptionError
-from framework.schedule import Counters, Schedule, final_value, scale, value_at
-
-# Where a schedule is looked at to see whether it is ever negative: at this many steps, evenly from the first to the
-# last.
-SCHEDULE_PROBES = 200
+from framework.schedule import Counters, Schedule, final_value, lowest, scale, value_at
 
 
 @dataclass(frozen=True)
@@ -127,15 +122,8 @@ def _at(number: float | Schedule, counters: Counters | None) -> float:
     return final_value(number) if counters is None else value_at(number, counters)
 
 
-def _lowest(number: float | Schedule) -> float:
-    if not isinstance(number, Schedule):
-        return number
-    steps = torch.linspace(0, number.steps, SCHEDULE_PROBES).long().tolist()
-    return min(number.final, *(number.value(Counters(optimizer_steps=step)) for step in steps))
-
-
 def _is_forbidden(leaf: Leaf) -> bool:
-    return not leaf.divergence.rewardable and _lowest(leaf.weight) < 0
+    return not leaf.divergence.rewardable and lowest(leaf.weight) < 0
 
 
 def _negative(leaf: Leaf) -> OptionError:
@@ -144,7 +132,7 @@ def _negative(leaf: Leaf) -> OptionError:
     option, *inside = leaf.label.split("/")
     return OptionError(
         option if inside else f"{option}.weight",
-        found=f"a weight of {_lowest(leaf.weight):g} on {leaf.label!r}",
+        found=f"a weight of {lowest(leaf.weight):g} on {leaf.label!r}",
         expected=f"0 or more: {name} may not be rewarded, a negative weight would drive q away from p",
     )
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
+from framework.errors import OptionError
 from framework.registry import Registry
-from framework.schedule import Counters, Schedule, value_at
+from framework.schedule import Counters, Schedule, lowest, value_at
 
 
 class Optimizer:
@@ -32,14 +33,17 @@ class Optimizer:
                 group["lr"] = self.lr.value(counters)
         self.algorithm.step()
 
-    def state(self) -> dict[int, Any]:
+    def state(self) -> dict[str, Any]:
         """Return the statistics that the algorithm keeps for each parameter, by the parameter's position."""
-        state: dict[int, Any] = self.algorithm.state_dict()["state"]
-        return state
+        return {"algorithm": type(self.algorithm).__name__, "state": self.algorithm.state_dict()["state"]}
 
-    def restore(self, state: dict[int, Any]) -> None:
+    def suits(self, state: dict[str, Any]) -> bool:
+        """Return whether statistics are this algorithm's."""
+        return bool(state["algorithm"] == type(self.algorithm).__name__)
+
+    def restore(self, state: dict[str, Any]) -> None:
         """Take up the statistics of a checkpoint; settings stay as the recipe has them."""
-        self.algorithm.load_state_dict({**self.algorithm.state_dict(), "state": state})
+        self.algorithm.load_state_dict({**self.algorithm.state_dict(), "state": state["state"]})
 
 
 optimizers: Registry[Optimizer] = Registry("optimizer", Optimizer, context=("parameters",))
@@ -47,5 +51,11 @@ register_optimizer = optimizers.register
 
 
 def initial(lr: float | Schedule) -> float:
-    """Return the learning rate that an optimiser is built with."""
+    """Return the learning rate that an optimiser is built with.
+
+    Raises:
+        OptionError: it is negative, or a schedule makes it so at some step.
+    """
+    if lowest(lr) < 0:
+        raise OptionError("lr", found=f"{lowest(lr):g}", expected="0 or more, at every step")
     return value_at(lr, Counters())

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from framework.build import Built, build, build_data
 from framework.data import Dataset
 from framework.discovery import BrokenPlugin, load_plugins
+from framework.errors import Problem, RecipeError
 from framework.learner import Learner
 from framework.objective import Objective
 from framework.schedule import Schedule
@@ -45,14 +48,34 @@ def prepare(recipe_path: Path, overrides: Sequence[str], plugins: Sequence[Path]
     build(recipe, data)  # whatever is wrong shows before anything is downloaded
     dataset = data.load()
     built = build(recipe, data, dataset)
-    return Prepared(
-        recipe, built, dataset, data.batch_size, list(plugins), broken, _notes(built, dataset, data.batch_size)
-    )
+    problems = [*_batch_problems(recipe, built, dataset, data.batch_size), *_device_problems(recipe, built)]
+    if problems:
+        raise RecipeError(problems)
+    notes = _notes(built, dataset, data.batch_size)
+    return Prepared(recipe, built, dataset, data.batch_size, list(plugins), broken, notes)
 
 
 def objectives(learner: Learner) -> list[Objective]:
     """Return the objectives among a learner's modules."""
     return [module for module in learner.modules() if isinstance(module, Objective)]
+
+
+def _batch_problems(recipe: Recipe, built: Built, dataset: Dataset, batch_size: int) -> Iterator[Problem]:
+    """Try the smallest batch that training or evaluation will make: a divergence between examples may need more."""
+    smallest = min(batch_size, len(dataset.validation), len(dataset.test))
+    try:
+        with torch.no_grad():
+            built.learner.evaluate(torch.zeros(smallest, *dataset.facts.input_shape), lambda site: None)
+    except ValueError as error:
+        found = f"batches of {smallest} ({len(dataset.validation)} validation, {len(dataset.test)} test examples)"
+        where = "data.batch_size"
+        yield Problem(str(error), where, found, "a larger batch_size and larger sets", mark=recipe.mark(where))
+
+
+def _device_problems(recipe: Recipe, built: Built) -> Iterator[Problem]:
+    if built.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        where = "trainer.accelerator"
+        yield Problem("there is no GPU here", where, "gpu", "auto or cpu", "auto", recipe.mark(where))
 
 
 def _notes(built: Built, dataset: Dataset, batch_size: int) -> list[str]:

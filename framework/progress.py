@@ -9,9 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from framework.prepare import Prepared, objectives
+from framework.run_directory import RunDirectory
 from framework.trainer import Trainer
 
 # The bar is drawn when a record comes, and not by a thread that would take time from training.
@@ -119,3 +122,34 @@ def _parts(split: str, record: Mapping[str, Any]) -> str:
 
 def _rate(record: Mapping[str, Any]) -> str:
     return f"{record['throughput/examples_per_second']:,.0f} examples/s"
+
+
+def announce(
+    report: ProgressReport, prepared: Prepared, directory: RunDirectory, device: torch.device, step: int
+) -> None:
+    """Say what is about to be trained, on what, and everything that is not as asked for."""
+    recipe, dataset = prepared.recipe, prepared.dataset
+    for sentence in dataset.source.fallbacks:
+        report.warn(sentence)
+    for plugin in prepared.broken:
+        report.warn(str(plugin))
+    parameters = sum(parameter.numel() for parameter in prepared.built.learner.parameters())
+    report.say(f"{recipe.name}, seed {recipe.seed}, on {device}: {parameters:,} parameters", "bold")
+    sizes = f"{len(dataset.train):,} / {len(dataset.validation):,} / {len(dataset.test):,}"
+    report.say(f"data: {dataset.source.description} ({sizes}) from {dataset.source.location}")
+    for objective in objectives(prepared.built.learner):
+        report.say(f"objective: {objective.formula('reconstruction')}")
+    for note in prepared.notes:
+        report.say(f"note: {note}")
+    report.say(f"{'run' if step == 0 else f'going on at step {step} of run'}: {directory.path}")
+
+
+def report_end(report: ProgressReport, summary: Mapping[str, Any], directory: RunDirectory) -> None:
+    """Say the test's numbers, the speed, and once more what was not as asked for."""
+    for name, value in summary.items():
+        if name.startswith("test/"):
+            report.say(f"{name:<28}{value:>12.4f}")
+    report.say(f"{'examples per second':<28}{summary['throughput/examples_per_second']:>12,.0f}")
+    for sentence in summary["fallbacks"]:
+        report.warn(sentence)
+    report.say(f"run: {directory.path}", "bold")

@@ -1,15 +1,13 @@
-"""Running a recipe: training, the run directory; and going on where a run was cut off."""
+"""Training a prepared recipe: the run directory, Lightning, and what happens when training ends."""
 
 from __future__ import annotations
 
 import logging
-import resource
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +16,15 @@ from rich.console import Console
 
 from framework import checkpoint
 from framework.build import Built
-from framework.data import DataError
 from framework.environment import describe_environment
-from framework.errors import Problem, RecipeError
 from framework.figures import draw
 from framework.learning_curves import draw_learning_curves
-from framework.prepare import Prepared, objectives, prepare
-from framework.progress import ProgressReport
+from framework.prepare import Prepared
+from framework.progress import ProgressReport, announce, report_end
 from framework.run_directory import MetricsFile, RunDirectory
 from framework.schema import Recipe
 from framework.signals import StopRequest, stop_on_signals
+from framework.summary import summarize
 from framework.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -52,83 +49,39 @@ class Outcome:
 def run(prepared: Prepared, root: Path, console: Console) -> Outcome:
     """Train a prepared recipe in a new run directory below `root`."""
     directory = RunDirectory.create(root, prepared.recipe.name)
-    directory.write_recipe(prepared.recipe.plain())
-    return _train(prepared, directory, console, state=None, history=[])
+    return train(prepared, directory, console, state=None, sessions=[])
 
 
-def resume(path: Path, overrides: Sequence[str], data_directory: Path, console: Console) -> Outcome:
-    """Go on with a run from its last whole checkpoint.
-
-    Args:
-        path: the run directory.
-        overrides: `key.path=value`, such as `trainer.max_epochs=50`; the data stay what they are.
-        data_directory: where the data are looked for.
-        console: where progress is shown.
-
-    Raises:
-        RecipeError: there is no such run, or an override is wrong.
-        CheckpointError: no checkpoint can be read.
-    """
-    directory = RunDirectory(path)
-    if not directory.environment.is_file():
-        raise RecipeError([Problem(f"{path}: no run directory", expected="a directory that `fw run` made")])
-    if fixed := [
-        override for override in overrides if override.split("=")[0].split(".")[0] in ("data", "seed", "name")
-    ]:
-        problem = Problem(
-            "a resumed run keeps its name, its seed and its data", found=fixed[0], write="a new run: fw run"
-        )
-        raise RecipeError([problem])
-    notices: list[str] = []
-    state = checkpoint.load_last(directory.checkpoints, notices.append)
-    environment = directory.read_json(directory.environment)
-    plugins = [Path(plugin["file"]) for plugin in environment["plugins"]]
-    prepared = prepare(directory.recipe, overrides, plugins, data_directory)
-    prepared.notes.extend(notices)
-    try:
-        prepared.built.learner.load_state_dict(state["learner"])
-    except RuntimeError as error:
-        message = "the checkpoint does not fit the recipe: " + " ".join(str(error).split())
-        raise RecipeError([Problem(message, expected="overrides that leave the networks as they are")]) from error
-    if prepared.dataset.source.sha256 != environment["data"]["sha256"]:
-        raise DataError(
-            f"the run's data came from {environment['data']['location']}; what is found now, at "
-            f"{prepared.dataset.source.location}, is not the same"
-        )
-    directory.write_recipe(prepared.recipe.plain())
-    directory.summary.unlink(missing_ok=True)
-    again = {"at": _now(), "step": state["position"]["counters"]["optimizer_steps"], "overrides": list(overrides)}
-    return _train(prepared, directory, console, state=state, history=[*environment["resumed"], again])
-
-
-def _train(
+def train(
     prepared: Prepared,
     directory: RunDirectory,
     console: Console,
     *,
     state: dict[str, Any] | None,
-    history: list[dict[str, Any]],
+    sessions: list[dict[str, Any]],
 ) -> Outcome:
-    """Train from a checkpoint's state, or from the start, and conclude the run if nobody stops it."""
+    """Train until the end or a signal, and conclude the run if it is the end.
+
+    Args:
+        prepared: what is trained.
+        directory: the run's.
+        console: where progress is shown.
+        state: the checkpoint to go on from; None starts.
+        sessions: the environments of the run's sessions before this one.
+    """
     started = time.perf_counter()
+    directory.write_recipe(prepared.recipe.plain())
     step = state["position"]["counters"]["optimizer_steps"] if state else 0
     stop = StopRequest()
     with (
         MetricsFile(directory.metrics, state["metrics_size"] if state else 0) as metrics,
-        ProgressReport(
-            console,
-            directory.log,
-            limits=prepared.built.trainer,
-            steps_per_epoch=prepared.steps_per_epoch,
-            start_step=step,
-        ) as report,
+        ProgressReport(console, directory.log, prepared.built.trainer, prepared.steps_per_epoch, step) as report,
         stop_on_signals(stop),
     ):
         lightning = _lightning(prepared.built)
         device = lightning.strategy.root_device
-        environment = _environment(prepared, device)
-        directory.write_json(directory.environment, {**environment, "resumed": history})
-        _announce(report, prepared, directory, device, step)
+        directory.write_environment([*sessions, describe_environment(prepared, device, step)])
+        announce(report, prepared, directory, device, step)
         with _tracking(directory, prepared.recipe, report.warn) as tracker:
             module = _module(prepared, directory, state, metrics, tracker, report, stop)
             _fit(lightning, module)
@@ -136,12 +89,12 @@ def _train(
                 report.say(f"stopped by {stop.signal.name}; go on with: fw resume {directory.path}")
                 return Outcome(directory.path, None)
             module.to(device)
-            summary = _conclude(prepared, directory, module)
+            summary = summarize(prepared, directory, module)
             tracker.images(_draw(prepared, directory))
             summary["wall_time_seconds"] = round(time.perf_counter() - started, 3)
             directory.write_json(directory.summary, summary)
             tracker.finish(summary)
-        _report_end(report, summary, directory)
+        report_end(report, summary, directory)
     return Outcome(directory.path, summary)
 
 
@@ -235,86 +188,3 @@ def _lightning(built: Built) -> LightningTrainer:
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
-
-
-def _conclude(prepared: Prepared, directory: RunDirectory, module: Module) -> dict[str, Any]:
-    """Measure the test set, once, and return the summary."""
-    weights = checkpoint.LAST
-    if prepared.built.trainer.early_stopping is not None:
-        weights = checkpoint.BEST  # the last weights are those that patience ran out on
-        module.learner.load_state_dict(checkpoint.load(directory.checkpoints / weights)["learner"])
-    module.test()
-    position = module.position
-    counters = position.counters
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
-    return {
-        "name": prepared.recipe.name,
-        "id": directory.id,
-        "seed": prepared.recipe.seed,
-        "finished": _now(),
-        "weights": weights,
-        "epoch": counters.epoch,
-        "step": counters.optimizer_steps,
-        "samples": counters.samples,
-        **_last_metrics(directory.records()),
-        "throughput/examples_per_second": counters.samples / max(position.seconds, 1e-9),
-        "training_seconds": round(position.seconds, 3),
-        "peak_memory_bytes": peak,
-        "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0,
-        "fallbacks": list(prepared.dataset.source.fallbacks),
-    }
-
-
-def _last_metrics(records: list[dict[str, Any]]) -> dict[str, float]:
-    """Return each split's latest metrics; the test's last, as a reader expects them."""
-    latest = {record["split"]: record for record in records}
-    return {
-        name: value
-        for split in ("train", "validation", "test")
-        for name, value in latest.get(split, {}).items()
-        if name.startswith(f"{split}/")
-    }
-
-
-def _announce(
-    report: ProgressReport, prepared: Prepared, directory: RunDirectory, device: torch.device, step: int
-) -> None:
-    recipe, dataset = prepared.recipe, prepared.dataset
-    for sentence in dataset.source.fallbacks:
-        report.warn(sentence)
-    for plugin in prepared.broken:
-        report.warn(str(plugin))
-    parameters = sum(parameter.numel() for parameter in prepared.built.learner.parameters())
-    report.say(f"{recipe.name}, seed {recipe.seed}, on {device}: {parameters:,} parameters", "bold")
-    sizes = f"{len(dataset.train):,} / {len(dataset.validation):,} / {len(dataset.test):,}"
-    report.say(f"data: {dataset.source.description} ({sizes}) from {dataset.source.location}")
-    for objective in objectives(prepared.built.learner):
-        report.say(f"objective: {objective.formula('reconstruction')}")
-    for note in prepared.notes:
-        report.say(f"note: {note}")
-    report.say(f"{'run' if step == 0 else f'going on at step {step} of run'}: {directory.path}")
-
-
-def _report_end(report: ProgressReport, summary: dict[str, Any], directory: RunDirectory) -> None:
-    for name, value in summary.items():
-        if name.startswith("test/"):
-            report.say(f"{name:<28}{value:>12.4f}")
-    report.say(f"{'examples per second':<28}{summary['throughput/examples_per_second']:>12,.0f}")
-    for sentence in summary["fallbacks"]:
-        report.warn(sentence)
-    report.say(f"run: {directory.path}", "bold")
-
-
-def _environment(prepared: Prepared, device: torch.device) -> dict[str, Any]:
-    return describe_environment(
-        seed=prepared.recipe.seed,
-        device=device,
-        source=prepared.dataset.source,
-        plugins=prepared.plugins,
-        broken=prepared.broken,
-        notes=prepared.notes,
-    )
-
-
-def _now() -> str:
-    return datetime.now().astimezone().isoformat(timespec="seconds")

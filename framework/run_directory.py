@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -40,6 +41,11 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 class RunDirectory:
@@ -80,9 +86,18 @@ class RunDirectory:
         with atomic(path) as file:
             file.write((json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
-    def read_json(self, path: Path) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return content
+    def write_environment(self, sessions: Sequence[Mapping[str, Any]]) -> None:
+        """Write environment.json: the first session's environment and, under `resumed`, those of the later ones."""
+        self.write_json(self.environment, {**sessions[0], "resumed": list(sessions[1:])})
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """Return the environments of the run's sessions, the first one's first."""
+        first: dict[str, Any] = json.loads(self.environment.read_text(encoding="utf-8"))
+        return [first, *first.pop("resumed")]
+
+    def has_checkpoint(self) -> bool:
+        """Return whether a checkpoint was ever written, whole or not."""
+        return any(self.checkpoints.glob("*.ckpt"))
 
     def records(self) -> list[dict[str, Any]]:
         """Return the records of metrics.jsonl in their order."""
@@ -97,11 +112,17 @@ class MetricsFile:
     Args:
         path: the file; it is cut to `size` bytes first, which takes off what a killed run wrote after its checkpoint.
         size: bytes to keep.
+
+    Raises:
+        OSError: the file is shorter than that, so that records are missing.
     """
 
     def __init__(self, path: Path, size: int = 0) -> None:
         self._file = path.open("ab")
+        if self._file.tell() < size:
+            raise OSError(f"{path} has lost records: {self._file.tell()} bytes are there, the checkpoint knows {size}")
         self._file.truncate(size)
+        self._file.seek(size)  # `sync` tells the size by the position
 
     def append(self, record: Mapping[str, Any]) -> None:
         self._file.write((json.dumps(record) + "\n").encode())

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from framework.registry import Registry
 
+PROBES = 200  # steps, evenly from the first to the last, at which a schedule is looked at to see how low it goes
+
 
 @dataclass(frozen=True)
 class Counters:
@@ -71,6 +73,14 @@ class Scaled(Schedule):
     @property
     def steps(self) -> int:
         return max(self.schedule.steps, self.factor.steps if isinstance(self.factor, Schedule) else 0)
+
+
+def lowest(number: float | Schedule) -> float:
+    """Return a number, or the lowest value of a schedule, looked at from its first step to its last."""
+    if not isinstance(number, Schedule):
+        return number
+    steps = {round(number.steps * probe / PROBES) for probe in range(PROBES + 1)}
+    return min(number.final, *(number.value(Counters(optimizer_steps=step)) for step in steps))
 
 
 def scale(number: float | Schedule, factor: float | Schedule) -> float | Schedule:

@@ -250,7 +250,7 @@ class _Checker:
         for name, option in options.items():
             if name in node.value:
                 values[name] = self._value(node.value[name], option.annotation, _join(path, name))
-            elif option.default is not REQUIRED:
+            elif option.default is not REQUIRED and name not in context:
                 values[name] = option.default
             elif name not in context and name not in misspelt:
                 self._problem(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+STOPPED = 75  # the exit code of a run that can be resumed
 
 
 class StopRequest:
@@ -21,18 +25,17 @@ class StopRequest:
 @contextmanager
 def stop_on_signals(request: StopRequest) -> Iterator[None]:
     """Record SIGINT and SIGTERM in `request` while inside; what was there before is put back on leaving."""
-    watched = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in watched}
 
     def ask(number: int, frame: FrameType | None) -> None:
+        if request:
+            # Files are whole at any moment, so nothing has to be tidied up; other libraries' exits may take a minute.
+            print("stopped at once; what was saved last can be resumed", file=sys.stderr, flush=True)
+            os._exit(STOPPED)
         request.signal = signal.Signals(number)
-        for each in watched:
-            signal.signal(each, before[each])
 
-    for number in watched:
-        signal.signal(number, ask)
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number in watched:
-            signal.signal(number, before[number])
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from framework import registry
 from framework.discovery import load_plugins
+
+# Small tensors on several threads spend their time waiting for each other, and for whatever else runs on the machine.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution, Independent, constraints
 
-from framework.data import Facts, Values
+from framework.data import Facts
 from framework.decoder import Decoder
 from framework.distributions import Delta, kl_divergence
 from framework.divergence import Term
@@ -118,63 +118,84 @@ class Latent(Learner):
     @torch.no_grad()
     def _check(self, facts: Facts) -> tuple[str, ...]:
         """Try the parts on two blank examples; return what a reader of the numbers should know."""
-        misfits: list[OptionError] = []
         q: Distribution = self.encoder(torch.zeros(2, *facts.input_shape))
-        if q.batch_shape != (2,) or q.event_shape != (self.latent_dim,):
-            found = f"batch shape {list(q.batch_shape)}, event shape {list(q.event_shape)} for 2 examples"
-            misfits.append(
-                OptionError("encoder", found=found, expected=f"a posterior of [2] events [{self.latent_dim}]")
-            )
         p: Distribution = self.prior()
-        if p.batch_shape != () or p.event_shape != (self.latent_dim,):
-            found = f"batch shape {list(p.batch_shape)}, event shape {list(p.event_shape)}"
-            expected = f"batch shape [], event shape [{self.latent_dim}], the latent dimension"
-            misfits.append(OptionError("prior", found=found, expected=expected))
-        if isinstance(q, Delta):
-            misfits += [
-                OptionError(
-                    f"divergences.{leaf.label.split('/')[0]}",
-                    found=f"{leaf.label!r} with a deterministic posterior, which has no density",
-                    expected="a posterior with a density, or a divergence of samples such as mmd",
-                    write="encoder.posterior=gaussian",
-                )
-                for leaf in self.objective.leaves
-                if leaf.divergence.needs_density
-            ]
         likelihood: Distribution = self.decoder(torch.zeros(2, self.latent_dim))
-        if likelihood.event_shape != torch.Size(facts.input_shape):
-            found = f"examples of shape {list(likelihood.event_shape)}"
-            misfits.append(OptionError("decoder", found=found, expected=f"the data's {list(facts.input_shape)}"))
-        elif unsuitable := _unsuitable(likelihood, facts.values):
-            misfits.append(unsuitable)
-        misfits += [
-            OptionError(
-                f"divergences.{leaf.label}", found="the name of a metric of the learner", expected="another label"
-            )
-            for leaf in self.objective.leaves
-            if leaf.label in _METRICS
+        misfits = [
+            *_shape_misfits(q, p, likelihood, self.latent_dim, facts),
+            *self._divergence_misfits(q, p),
+            *self._optimizer_misfits(),
         ]
-        try:
-            self.optimizers()
-        except ValueError as error:  # torch looks at learning rates and the like when it is given parameters
-            misfits.append(OptionError("optimizer", found=str(error), expected="settings that the optimiser accepts"))
         if misfits:
             raise IncompatibleParts(misfits)
-        # Runs each part once, so that what is wrong with shapes shows here, and estimators can say what they do.
-        self.objective(q, p, q.rsample(), counters=None, keys=lambda site: None)
-        notes = [
-            f"{leaf.label}: {leaf.divergence.estimator}" for leaf in self.objective.leaves if leaf.divergence.estimator
-        ]
         grey = _support(likelihood) is constraints.boolean and facts.values != "binary"
-        self._has_elbo = not grey and not isinstance(q, Delta)
+        deterministic = isinstance(q, Delta)
+        self._has_elbo = not grey and not deterministic
+        notes = [f"{leaf.label}: {leaf.divergence.estimator}" for leaf in self.objective.leaves]
+        notes = [note for note in notes if not note.endswith(": ")]
         if grey:
             notes.append(
                 "no elbo: the pixels are grey, and a Bernoulli likelihood of grey pixels is a cross-entropy and no "
                 "likelihood (binarize the data, or take continuous_bernoulli)"
             )
-        if isinstance(q, Delta):
+        if deterministic:
             notes.append("no elbo: the posterior is deterministic and has no density")
         return tuple(notes)
+
+    def _divergence_misfits(self, q: Distribution, p: Distribution) -> Iterator[OptionError]:
+        for leaf in self.objective.leaves:
+            option = f"divergences.{leaf.label.split('/')[0]}"
+            if leaf.label in _METRICS:
+                yield OptionError(option, found="the name of a metric of the learner", expected="another label")
+            elif leaf.divergence.needs_density and isinstance(q, Delta):
+                yield OptionError(
+                    option,
+                    found=f"{leaf.label!r} with a deterministic posterior, which has no density",
+                    expected="a posterior with a density, or a divergence of samples such as mmd",
+                    write="encoder.posterior=gaussian",
+                )
+            elif q.event_shape == p.event_shape == (self.latent_dim,):
+                # Runs each once: what is wrong shows here, and estimators can say what they do.
+                try:
+                    Objective({leaf.label: Term(leaf.divergence)})(q, p, q.rsample(), counters=None, keys=_no_keys)
+                except ValueError as error:
+                    yield OptionError(option, found=str(error), expected="parts that it can compare")
+
+    def _optimizer_misfits(self) -> Iterator[OptionError]:
+        # torch looks at learning rates and the like when it is given parameters
+        try:
+            self.optimizers()
+        except OptionError as error:
+            yield OptionError(f"optimizer.{error.option}", found=error.found, expected=error.expected)
+        except ValueError as error:
+            yield OptionError("optimizer", found=str(error), expected="settings that the optimiser accepts")
+
+
+def _no_keys(site: str) -> None:
+    """Leave the random numbers as they are."""
+
+
+def _shape_misfits(
+    q: Distribution, p: Distribution, likelihood: Distribution, latent_dim: int, facts: Facts
+) -> Iterator[OptionError]:
+    if q.batch_shape != (2,) or q.event_shape != (latent_dim,):
+        found = f"batch shape {list(q.batch_shape)}, event shape {list(q.event_shape)} for 2 examples"
+        yield OptionError("encoder", found=found, expected=f"a posterior of [2] events [{latent_dim}]")
+    if p.batch_shape != () or p.event_shape != (latent_dim,):
+        found = f"batch shape {list(p.batch_shape)}, event shape {list(p.event_shape)}"
+        expected = f"batch shape [], event shape [{latent_dim}], the latent dimension"
+        yield OptionError("prior", found=found, expected=expected)
+    if likelihood.event_shape != torch.Size(facts.input_shape):
+        found = f"examples of shape {list(likelihood.event_shape)}"
+        yield OptionError("decoder", found=found, expected=f"the data's {list(facts.input_shape)}")
+    elif facts.values == "real" and _support(likelihood) in (constraints.boolean, constraints.unit_interval):
+        base = likelihood.base_dist if isinstance(likelihood, Independent) else likelihood
+        yield OptionError(
+            "decoder.likelihood",
+            found=f"{type(base).__name__} on data outside [0, 1]",
+            expected="a likelihood on the real line, or data scaled to [0, 1]",
+            write="likelihood: gaussian",
+        )
 
 
 def _objective(divergences: dict[str, Term]) -> Objective:
@@ -190,17 +211,6 @@ def _objective(divergences: dict[str, Term]) -> Objective:
 
 
 def _support(likelihood: Distribution) -> constraints.Constraint:
+    """Return the range of one pixel."""
     support: constraints.Constraint = likelihood.support  # type: ignore[assignment]
-    return getattr(support, "base_constraint", support)
-
-
-def _unsuitable(likelihood: Distribution, values: Values) -> OptionError | None:
-    bounded = _support(likelihood) in (constraints.boolean, constraints.unit_interval)
-    if bounded and values == "real":
-        return OptionError(
-            "decoder.likelihood",
-            found=f"{type(getattr(likelihood, 'base_dist', likelihood)).__name__} on data outside [0, 1]",
-            expected="a likelihood on the real line, or data scaled to [0, 1]",
-            write="likelihood: gaussian",
-        )
-    return None
+    return support.base_constraint if isinstance(support, constraints.independent) else support

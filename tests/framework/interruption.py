@@ -38,10 +38,10 @@ def train(recipe: Path, root: Path, overrides: Sequence[str], killed_at: str | N
 
 def go_on(run: Path, overrides: Sequence[str]) -> None:
     """`fw resume`."""
-    from framework import run as running
+    from framework.resume import resume
 
     _quiet()
-    running.resume(run, overrides, run / "no-data", _console())
+    resume(run, overrides, run / "no-data", _console())
 
 
 def _quiet() -> None:

@@ -74,7 +74,18 @@ def test_a_save_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: py
     assert not [path for path in tmp_path.iterdir() if re.search(r"\.tmp$", path.name)]
 
 
-def test_the_manifest_is_a_list_of_sums(tmp_path: Path) -> None:
+def test_the_manifest_does_not_grow_with_the_run(tmp_path: Path) -> None:
+    for step in range(10):
+        checkpoint.save(state(step), tmp_path, best=step % 2 == 0)
+    sums = json.loads((tmp_path / "manifest.json").read_text())
+    assert len(sums["recent"]) == 3
+    assert len(sums["best"]) == 2
+    assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in [*sums["recent"], *sums["best"]])
+    assert checkpoint.load(tmp_path / "best.ckpt")["step"] == 8
+
+
+def test_a_manifest_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     checkpoint.save(state(1), tmp_path, best=False)
-    (digest,) = json.loads((tmp_path / "manifest.json").read_text())
-    assert re.fullmatch(r"[0-9a-f]{64}", digest)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(checkpoint.CheckpointError, match=r"manifest\.json is damaged: Expecting"):
+        checkpoint.load_last(tmp_path, lambda sentence: None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -56,7 +58,7 @@ def test_a_restored_optimiser_goes_on_exactly_with_its_recipes_settings(fused: b
     first = parameter()
     optimizer = adam(first, 0.1)
     train(first, optimizer, range(3))
-    state = {position: dict(statistics) for position, statistics in optimizer.state().items()}
+    state = copy.deepcopy(optimizer.state())
     second = nn.Parameter(first.detach().clone())
     resumed = adam(second, 0.1)
     resumed.restore(state)
@@ -65,3 +67,5 @@ def test_a_restored_optimiser_goes_on_exactly_with_its_recipes_settings(fused: b
     other = adam(second, 0.5)
     other.restore(state)
     assert other.algorithm.param_groups[0]["lr"] == 0.5
+    assert other.suits(state)
+    assert not Optimizer(torch.optim.SGD([second], lr=0.1), 0.1).suits(state)

@@ -89,7 +89,7 @@ def test_a_finished_run_goes_on_when_it_may_train_for_longer(recipe: Path, unbro
     for name, value in weights(run).items():
         assert torch.equal(value, weights(unbroken)[name]), name
     environment = json.loads((run / "environment.json").read_text())
-    assert [again["overrides"] for again in environment["resumed"]] == [["trainer.max_epochs=4"]]
+    assert [session["step"] for session in environment["resumed"]] == [42]
 
 
 def test_a_damaged_checkpoint_is_passed_over_by_name(unbroken: Path, tmp_path: Path) -> None:
@@ -101,16 +101,16 @@ def test_a_damaged_checkpoint_is_passed_over_by_name(unbroken: Path, tmp_path: P
     last.write_bytes(content)
     assert start(go_on, run, []) == 0
     assert_same(run, unbroken)
-    notes = json.loads((run / "environment.json").read_text())["notes"]
+    notes = json.loads((run / "environment.json").read_text())["resumed"][-1]["notes"]
     assert any("last.ckpt is damaged" in note and "the one before is used" in note for note in notes)
 
 
 def test_the_seed_and_the_data_of_a_run_stay(unbroken: Path) -> None:
     from rich.console import Console
 
-    from framework.run import resume
+    from framework.resume import resume
 
-    with pytest.raises(RecipeError, match="a resumed run keeps its name, its seed and its data"):
+    with pytest.raises(RecipeError, match="a resumed run keeps its name, its seed, its learner and its data"):
         resume(unbroken, ["seed=1"], unbroken, Console())
     with pytest.raises(RecipeError, match="no run directory"):
         resume(unbroken.parent, [], unbroken, Console())

@@ -17,6 +17,7 @@ from framework import run as running
 from framework.errors import NonFiniteError
 from framework.learners.latent import Latent
 from framework.prepare import prepare
+from framework.resume import resume
 
 RECIPE = """
 name: small
@@ -207,7 +208,7 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on(
     assert f"stopped by {number.name}; go on with: fw resume" in (stopped.directory / "log.txt").read_text()
     monkeypatch.undo()
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    resumed = running.resume(stopped.directory, [], recipe.parent, Console(quiet=True))
+    resumed = resume(stopped.directory, [], recipe.parent, Console(quiet=True))
     unbroken = run(recipe)
     assert resumed.summary is not None
     assert unbroken.summary is not None
@@ -293,6 +294,6 @@ def test_a_divergence_by_a_stranger_trains(recipe: Path) -> None:
     assert energies[1] < 0.5 * energies[0], "its weight has drawn the aggregate posterior to the prior"
     environment = json.loads((outcome.directory / "environment.json").read_text())
     assert [Path(known["file"]).name for known in environment["plugins"]] == ["energy.py"]
-    longer = running.resume(outcome.directory, ["trainer.max_epochs=7"], recipe.parent, Console(quiet=True))
+    longer = resume(outcome.directory, ["trainer.max_epochs=7"], recipe.parent, Console(quiet=True))
     assert longer.summary is not None
     assert longer.summary["epoch"] == 7

@@ -469,8 +469,13 @@ def test_a_label_that_is_a_metrics_name_is_refused(label: str) -> None:
 
 
 def test_settings_that_the_optimiser_refuses_are_found_when_the_learner_is_built() -> None:
-    expected = "optimizer: expected settings that the optimiser accepts, found Invalid learning rate: -1.0"
-    assert refusal(optimizer=functools.partial(adam, lr=-1.0)) == expected
+    expected = "optimizer: expected settings that the optimiser accepts, found Invalid epsilon value: -1.0"
+    assert refusal(optimizer=functools.partial(adam, eps=-1.0)) == expected
+
+
+def test_a_learning_rate_that_becomes_negative_is_found_when_the_learner_is_built() -> None:
+    expected = "optimizer.lr: expected 0 or more, at every step, found -0.1"
+    assert refusal(optimizer=functools.partial(adam, lr=Linear(start=0.1, end=-0.1, steps=100))) == expected
 
 
 def test_a_divergence_of_the_wrong_shape_is_found_when_the_learner_is_built() -> None:

@@ -1,0 +1,115 @@
+"""Going on with a run where it was cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from framework import checkpoint
+from framework.data import DataError
+from framework.discovery import load_plugins
+from framework.errors import Problem, RecipeError
+from framework.prepare import Prepared, prepare
+from framework.run import Outcome, train
+from framework.run_directory import RunDirectory, sha256
+from framework.schema import Part, Recipe, load_recipe
+
+FIXED = ("data", "seed", "name", "learner")  # what makes it another run
+
+
+def resume(
+    path: Path, overrides: Sequence[str], data_directory: Path, console: Console, plugins: Sequence[Path] = ()
+) -> Outcome:
+    """Go on with a run from its last whole checkpoint, or from the start if it was killed before the first.
+
+    Args:
+        path: the run directory.
+        overrides: `key.path=value`, such as `trainer.max_epochs=50`.
+        data_directory: where the data are looked for.
+        console: where progress is shown.
+        plugins: in place of the plugin files that the run was started with.
+
+    Raises:
+        RecipeError: there is no such run, or an override is wrong.
+        DataError: the data are not those of the run.
+        CheckpointError: no checkpoint can be read.
+    """
+    directory = RunDirectory(path)
+    if not directory.environment.is_file():
+        raise RecipeError([Problem(f"{path}: no run directory", expected="a directory that `fw run` made")])
+    if fixed := [override for override in overrides if override.split("=")[0].split(".")[0] in FIXED]:
+        message = "a resumed run keeps its name, its seed, its learner and its data"
+        raise RecipeError([Problem(message, found=fixed[0], write="a new run: fw run")])
+    sessions = directory.sessions()
+    notes, files = _plugin_files(sessions[-1], plugins)
+    state = checkpoint.load_last(directory.checkpoints, notes.append) if directory.has_checkpoint() else None
+    load_plugins(files)
+    before = load_recipe(directory.recipe)
+    prepared = prepare(directory.recipe, overrides, files, data_directory)
+    _same_data(prepared, sessions[0])
+    if state is not None:
+        _load_weights(prepared, state)
+        notes += [*_foreign_statistics(prepared, state), *_other_objective(before, prepared.recipe, state)]
+    prepared.notes.extend(notes)
+    directory.summary.unlink(missing_ok=True)
+    return train(prepared, directory, console, state=state, sessions=sessions)
+
+
+def _plugin_files(session: dict[str, Any], given: Sequence[Path]) -> tuple[list[str], list[Path]]:
+    """Return what to say about the plugin files, and the files."""
+    known = {plugin["file"]: plugin["sha256"] for plugin in session["plugins"]}
+    files = list(given) or [Path(file) for file in known]
+    notes = [
+        f"the plugin {file} is not what it was when the run was last trained"
+        for file in files
+        if file.is_file() and sha256(file) not in known.values()
+    ]
+    return notes, files
+
+
+def _same_data(prepared: Prepared, session: dict[str, Any]) -> None:
+    source = prepared.dataset.source
+    if source.sha256 != session["data"]["sha256"]:
+        raise DataError(
+            f"the run's data came from {session['data']['location']}; what is found now, at {source.location}, is not "
+            "the same"
+        )
+
+
+def _load_weights(prepared: Prepared, state: dict[str, Any]) -> None:
+    try:
+        prepared.built.learner.load_state_dict(state["learner"])
+    except RuntimeError as error:
+        message = "the checkpoint does not fit the recipe: " + " ".join(str(error).split())
+        raise RecipeError([Problem(message, expected="overrides that leave the networks as they are")]) from error
+
+
+def _foreign_statistics(prepared: Prepared, state: dict[str, Any]) -> list[str]:
+    """Take the statistics of other algorithms out of a checkpoint; return a sentence for each."""
+    notes = []
+    for name, optimizer in prepared.built.learner.optimizers().items():
+        saved = state["optimizers"].get(name)
+        if saved is not None and not optimizer.suits(saved):
+            del state["optimizers"][name]
+            now = type(optimizer.algorithm).__name__
+            notes.append(f"the optimizer was {saved['algorithm']} and is {now}: it starts without statistics")
+    return notes
+
+
+def _other_objective(before: Recipe, after: Recipe, state: dict[str, Any]) -> list[str]:
+    """Where the objective may be another, take out of a checkpoint what is of the old one; return what to say."""
+    was, now = before.learner.options, after.learner.options
+    changed = [key for key in now if now[key] != was[key] and not _is_optimizer(now[key])]
+    if not changed:
+        return []
+    # Sums of other metrics, and a best value of another objective, would be compared with the new ones.
+    empty = {"window": {}, "window_steps": 0, "window_seconds": 0.0}
+    state["position"] |= {**empty, "best": float("inf"), "validations_since_best": 0}
+    return [f"{', '.join(changed)} changed: the best checkpoint is chosen anew"]
+
+
+def _is_optimizer(value: Any) -> bool:
+    return isinstance(value, Part) and value.entry.kind == "optimizer"

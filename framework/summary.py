@@ -1,0 +1,59 @@
+"""The final numbers of a run."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from framework import checkpoint
+from framework.prepare import Prepared
+from framework.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from framework.module import Module
+
+
+def summarize(prepared: Prepared, directory: RunDirectory, module: Module) -> dict[str, Any]:
+    """Measure the test set, once, and return what summary.json holds, but for the wall time.
+
+    Times are in seconds, memory in bytes; `training_seconds` is over all resumptions.
+    """
+    weights = checkpoint.LAST
+    if prepared.built.trainer.early_stopping is not None:
+        weights = checkpoint.BEST  # the last weights are those that patience ran out on
+        module.learner.load_state_dict(checkpoint.load(directory.checkpoints / weights)["learner"])
+    module.test()
+    position = module.position
+    counters = position.counters
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {
+        "name": prepared.recipe.name,
+        "id": directory.id,
+        "seed": prepared.recipe.seed,
+        "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "weights": weights,
+        "epoch": counters.epoch,
+        "step": counters.optimizer_steps,
+        "samples": counters.samples,
+        **_last_metrics(directory.records()),
+        "throughput/examples_per_second": counters.samples / max(position.seconds, 1e-9),
+        "training_seconds": round(position.seconds, 3),
+        "peak_memory_bytes": peak,
+        "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0,
+        "fallbacks": list(prepared.dataset.source.fallbacks),
+    }
+
+
+def _last_metrics(records: list[dict[str, Any]]) -> dict[str, float]:
+    """Return each split's latest metrics; the test's last, as a reader expects them."""
+    latest = {record["split"]: record for record in records}
+    return {
+        name: value
+        for split in ("train", "validation", "test")
+        for name, value in latest.get(split, {}).items()
+        if name.startswith(f"{split}/")
+    }
