@@ -36,11 +36,13 @@ def train(recipe: Path, root: Path, overrides: Sequence[str], killed_at: str | N
     running.run(prepare(recipe, overrides, [], root / "no-data"), root, _console())
 
 
-def go_on(run: Path, overrides: Sequence[str]) -> None:
-    """`fw resume`."""
+def go_on(run: Path, overrides: Sequence[str], killed_at: str | None = None) -> None:
+    """`fw resume`, killed at one of the moments of `_ARM`."""
     from framework.resume import resume
 
     _quiet()
+    if killed_at is not None:
+        _ARM[killed_at]()
     resume(run, overrides, run / "no-data", _console())
 
 
@@ -84,6 +86,12 @@ def _in_a_training_step() -> None:
     from framework.optimizer import Optimizer
 
     _kill_on_call(Optimizer, "step", 47, after=True)
+
+
+def _before_the_first_checkpoint() -> None:
+    from framework.optimizer import Optimizer
+
+    _kill_on_call(Optimizer, "step", 7, after=True)
 
 
 def _in_validation() -> None:
@@ -131,6 +139,7 @@ def _after_the_last_checkpoint() -> None:
 
 _ARM: dict[str, Callable[[], None]] = {
     "in a training step": _in_a_training_step,
+    "before the first checkpoint": _before_the_first_checkpoint,
     "in validation": _in_validation,
     "while a checkpoint is written": _while_a_checkpoint_is_written,
     "between the renames of a checkpoint": _between_the_renames_of_a_checkpoint,

@@ -82,6 +82,66 @@ def test_a_killed_run_resumes_to_the_bit(recipe: Path, unbroken: Path, tmp_path:
     assert_same(run, unbroken)
 
 
+def test_a_run_that_is_killed_again_and_again_resumes_to_the_bit(recipe: Path, unbroken: Path, tmp_path: Path) -> None:
+    assert start(train, recipe, tmp_path, [], "in validation") == -signal.SIGKILL
+    run = run_in(tmp_path)
+    # Each session gets a little further: killed within a record's window, before a record is written.
+    for _ in range(3):
+        assert start(go_on, run, [], "before the first checkpoint") == -signal.SIGKILL
+    assert start(go_on, run, [], "in a training step") == -signal.SIGKILL
+    assert start(go_on, run, []) == 0
+    assert_same(run, unbroken)
+
+
+def test_patience_that_is_at_an_end_is_so_after_a_kill(recipe: Path, tmp_path: Path) -> None:
+    impatient = [
+        "trainer.early_stopping=1",
+        "trainer.max_epochs=9",
+        "optimizer.lr={name: linear, start: 0.01, end: 3.0, steps: 80}",
+    ]
+    assert start(train, recipe, tmp_path / "unbroken", impatient, None) == 0
+    assert start(train, recipe, tmp_path / "killed", impatient, "after the last checkpoint") == -signal.SIGKILL
+    run = run_in(tmp_path / "killed")
+    assert start(go_on, run, []) == 0
+    assert records(run)[-1]["epoch"] < 9
+    assert_same(run, run_in(tmp_path / "unbroken"))
+
+
+def notes_of_the_last_session(run: Path) -> list[str]:
+    notes: list[str] = json.loads((run / "environment.json").read_text())["resumed"][-1]["notes"]
+    return notes
+
+
+def test_another_optimiser_starts_without_the_statistics_of_the_old_one(unbroken: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(unbroken, tmp_path / "run")
+    assert start(go_on, run, ["optimizer={name: sgd, lr: 0.001, momentum: 0.5}", "trainer.max_epochs=5"]) == 0
+    assert "the optimizer was Adam and is SGD: it starts without statistics" in notes_of_the_last_session(run)
+
+
+def test_another_objective_has_records_and_a_best_checkpoint_of_its_own(
+    recipe: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(unbroken, run)
+    changed = ["divergences.mutual_information.weight=-1", "trainer.max_epochs=5"]
+    assert start(go_on, run, changed) == 0
+    assert "divergences changed: the best checkpoint is chosen anew" in notes_of_the_last_session(run)
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["position"]["counters"]["epoch"] == 5
+
+
+def test_a_plugin_that_was_changed_is_named(unbroken: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(unbroken, run)
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text("")
+    environment = json.loads((run / "environment.json").read_text())
+    environment["plugins"] = [{"file": str(plugin), "sha256": "0" * 64}]
+    (run / "environment.json").write_text(json.dumps(environment))
+    assert start(go_on, run, []) == 0
+    assert f"the plugin {plugin} is not what it was when the run was last trained" in notes_of_the_last_session(run)
+
+
 def test_a_finished_run_goes_on_when_it_may_train_for_longer(recipe: Path, unbroken: Path, tmp_path: Path) -> None:
     assert start(train, recipe, tmp_path, ["trainer.max_epochs=2"], None) == 0
     run = run_in(tmp_path)

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from framework import run as running
-from framework.errors import NonFiniteError
+from framework.errors import NonFiniteError, RecipeError
 from framework.learners.latent import Latent
 from framework.prepare import prepare
 from framework.resume import resume
@@ -178,6 +178,36 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_optimiser(
     assert state["position"]["counters"]["optimizer_steps"] == 27
     assert all(torch.isfinite(value).all() for value in state["learner"].values())
     assert not (directory / "summary.json").exists()
+
+
+def test_weights_that_are_not_finite_are_not_saved(recipe: Path) -> None:
+    # The gradient is finite, and the step so large that the weights overflow.
+    with pytest.raises(NonFiniteError, match=r"the weights .* are not finite after 1 steps; they were not saved"):
+        run(recipe, "optimizer={name: sgd, lr: 1.0e+38}", "trainer.checkpoint_every=1")
+    (directory,) = (recipe.parent / "runs" / "small").iterdir()
+    assert list((directory / "checkpoints").iterdir()) == []
+
+
+def test_a_validation_metric_that_is_not_finite_is_named(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate = Latent.evaluate
+    monkeypatch.setattr(
+        Latent, "evaluate", lambda *arguments: {**evaluate(*arguments), "objective": torch.tensor(math.inf)}
+    )
+    with pytest.raises(NonFiniteError, match=r"validation/objective is inf after 27 steps"):
+        run(recipe)
+
+
+def test_a_batch_that_is_too_small_for_a_divergence_is_found_before_training(recipe: Path) -> None:
+    with pytest.raises(RecipeError, match="at least 2 points") as refusal:
+        run(recipe, "data.batch_size=1", "divergences={mmd: {}}")
+    assert "data.batch_size" in str(refusal.value)
+    assert not (recipe.parent / "runs").exists()
+
+
+def test_a_gpu_that_is_not_there_is_found_before_training(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RecipeError, match=r"trainer.accelerator: there is no GPU here"):
+        run(recipe, "trainer.accelerator=gpu")
 
 
 def test_gradient_clip_bounds_a_step(recipe: Path) -> None:
