@@ -183,7 +183,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_optimiser(
 def test_weights_that_are_not_finite_are_not_saved(recipe: Path) -> None:
     # The gradient is finite, and the step so large that the weights overflow.
     with pytest.raises(NonFiniteError, match=r"the weights .* are not finite after 1 steps; they were not saved"):
-        run(recipe, "optimizer={name: sgd, lr: 1.0e+38}", "trainer.checkpoint_every=1")
+        run(recipe, "optimizer={name: sgd, lr: 1.0e+39}", "trainer.checkpoint_every=1")
     (directory,) = (recipe.parent / "runs" / "small").iterdir()
     assert list((directory / "checkpoints").iterdir()) == []
 
