@@ -188,20 +188,17 @@ class Module(LightningModule):
             for parameter in group["params"]
             if parameter.grad is not None
         ]
-        norm = get_total_norm(gradients)
-        # One number, so that a GPU is waited for once; it is not finite when the loss or any gradient is not.
-        if not math.isfinite(float(norm + loss.detach())):
+        # One number, so that a GPU is waited for once; not finite when the loss or any gradient is not. The sum of a
+        # gradient costs half of its norm.
+        if not math.isfinite(float(sum((gradient.sum() for gradient in gradients), start=loss.detach()))):
             raise NonFiniteError(
                 f"optimiser step {self.position.counters.optimizer_steps + 1}: the loss is {float(loss.detach())}, "
-                f"the norm of its gradient {float(norm)}; the weights are those before this step. "
+                f"the norm of its gradient {float(get_total_norm(gradients))}; the weights are those before this step. "
                 "A smaller learning rate or trainer.gradient_clip may help"
             )
         if self.limits.gradient_clip is not None:
-            clip_grads_with_norm_(
-                [parameter for group in optimizer.algorithm.param_groups for parameter in group["params"]],
-                self.limits.gradient_clip,
-                norm,
-            )
+            parameters = [parameter for group in optimizer.algorithm.param_groups for parameter in group["params"]]
+            clip_grads_with_norm_(parameters, self.limits.gradient_clip, get_total_norm(gradients))
 
     def _after_step(self) -> bool:
         """Record, validate and save what is due after an optimiser step; return whether training ends here."""
