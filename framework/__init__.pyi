@@ -7,6 +7,11 @@ from .data import Split as Split
 from .data import register_data as register_data
 from .decoder import Decoder as Decoder
 from .decoder import register_decoder as register_decoder
+from .distributions import BernoulliLogits as BernoulliLogits
+from .distributions import Delta as Delta
+from .distributions import DiagonalGaussian as DiagonalGaussian
+from .distributions import StandardNormal as StandardNormal
+from .distributions import kl_divergence as kl_divergence
 from .divergence import CompositeDivergence as CompositeDivergence
 from .divergence import Divergence as Divergence
 from .divergence import Term as Term
@@ -18,6 +23,9 @@ from .errors import NonFiniteError as NonFiniteError
 from .errors import OptionError as OptionError
 from .errors import PluginError as PluginError
 from .errors import RecipeError as RecipeError
+from .learner import Learner as Learner
+from .learner import Loss as Loss
+from .learner import register_learner as register_learner
 from .objective import Objective as Objective
 from .optimizer import Optimizer as Optimizer
 from .optimizer import initial as initial

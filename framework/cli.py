@@ -23,7 +23,7 @@ WRONG_RECIPE, INPUT_OUTPUT, NON_FINITE = 2, 74, 76
 
 app = typer.Typer(
     name="fw",
-    help="Latent-variable models and policy gradients from the same interchangeable parts.",
+    help="Train latent-variable models from interchangeable parts.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
