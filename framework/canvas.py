@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from framework.run_directory import atomic
+from framework.files import atomic
 
 DOTS_PER_INCH = 160
 INK, FAINT = "#33373d", "#8b919a"

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from framework.run_directory import atomic, sync_folder
+from framework.files import atomic, sync_folder
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 MANIFEST = "manifest.json"

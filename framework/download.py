@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import http.client
 import io
-import os
 import queue
 import threading
 import time
 import urllib.error
 import urllib.request
-import uuid
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from framework.data import DataError
+from framework.files import atomic
 
 
 def gunzipped(packed: bytes, size: int) -> bytes:
@@ -182,33 +180,14 @@ def _keep(published: Published, packed: bytes, destination: Path) -> str:
     """Store a download; return what stood in the way, or ""."""
     try:
         if not destination.exists():
-            store(packed, destination)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            with atomic(destination) as file:
+                file.write(packed)
         elif find(published, [destination])[1] is None:  # and not one that another process has just downloaded
             return f"{destination} is in the way: remove it"
     except OSError as error:
         return f"{destination.parent} cannot be written ({error.strerror or error})"
     return ""
-
-
-def store(content: bytes, destination: Path) -> None:
-    """Write a file that is there entirely or not at all, whatever happens meanwhile.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    # In the same directory, because a rename is atomic only within a file system; a name of its own for each process.
-    temporary = destination.with_name(f".{destination.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(destination)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
 
 
 def _download(url: str, limit: int, wait: Wait) -> bytes:

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from framework.files import sha256
 from framework.prepare import Prepared
-from framework.run_directory import sha256
 
 PACKAGES = ("fw", "torch", "pytorch-lightning", "omegaconf", "numpy", "wandb")
 

@@ -12,9 +12,10 @@ from framework import checkpoint
 from framework.data import DataError
 from framework.discovery import load_plugins
 from framework.errors import Problem, RecipeError
+from framework.files import sha256
 from framework.prepare import Prepared, prepare
 from framework.run import Outcome, train
-from framework.run_directory import RunDirectory, sha256
+from framework.run_directory import RunDirectory
 from framework.schema import Part, Recipe, load_recipe
 
 FIXED = ("data", "seed", "name", "learner")  # what makes it another run

@@ -26,21 +26,19 @@ class Counters:
 
 
 class Schedule(ABC):
-    """A number that depends on the counters and on nothing else, so that a resumed run continues it exactly."""
+    """A number that depends on the counters and on nothing else, so that a resumed run continues it exactly.
+
+    Attributes:
+        final: the number that the schedule ends at; models are judged by it.
+        steps: the optimiser step from which on it stays there.
+    """
+
+    final: float
+    steps: int
 
     @abstractmethod
     def value(self, counters: Counters) -> float:
         """Return the number at these counters."""
-
-    @property
-    @abstractmethod
-    def final(self) -> float:
-        """The number that the schedule ends at; models are judged by it."""
-
-    @property
-    @abstractmethod
-    def steps(self) -> int:
-        """The optimiser step from which on the schedule stays at `final`."""
 
 
 schedules: Registry[Schedule] = Registry("schedule", Schedule)
@@ -62,17 +60,11 @@ class Scaled(Schedule):
 
     def __init__(self, schedule: Schedule, factor: float | Schedule) -> None:
         self.schedule, self.factor = schedule, factor
+        self.final = schedule.final * final_value(factor)
+        self.steps = max(schedule.steps, factor.steps if isinstance(factor, Schedule) else 0)
 
     def value(self, counters: Counters) -> float:
         return self.schedule.value(counters) * value_at(self.factor, counters)
-
-    @property
-    def final(self) -> float:
-        return self.schedule.final * final_value(self.factor)
-
-    @property
-    def steps(self) -> int:
-        return max(self.schedule.steps, self.factor.steps if isinstance(self.factor, Schedule) else 0)
 
 
 def lowest(number: float | Schedule) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 import socket
 import threading
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from framework.data import DataError
-from framework.download import Obtained, Published, Wait, fetch, find, gunzipped, obtain, store
+from framework.download import Obtained, Published, Wait, fetch, find, gunzipped, obtain
 
 CONTENT = bytes(range(256)) * 64
 GOOD = gzip.compress(CONTENT)
@@ -202,7 +201,7 @@ def test_a_file_that_another_process_has_just_downloaded_is_not_in_the_way(serve
     kept = tmp_path / "images.gz"
 
     def late(handler: BaseHTTPRequestHandler, over: threading.Event) -> None:
-        store(GOOD, kept)
+        kept.write_bytes(GOOD)
         giving(GOOD)(handler, over)
 
     assert obtain(FILE, [kept], [server.url("/images.gz", late)], kept, QUICK) == Obtained(CONTENT, str(tmp_path))
@@ -231,21 +230,6 @@ def test_a_directory_that_cannot_be_written_is_named_and_the_download_used(serve
     assert obtained.remarks == (
         f"{url} was downloaded and could not be kept: {kept.parent} cannot be written (File exists)",
     )
-
-
-def test_a_store_that_fails_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    kept = tmp_path / "images.gz"
-    store(b"old", kept)
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left on device"):
-        store(b"new", kept)
-    assert kept.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [kept]
 
 
 def test_bytes_that_are_no_gzip_file_are_the_content() -> None:

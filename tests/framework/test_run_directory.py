@@ -8,27 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.run_directory import MetricsFile, RunDirectory, atomic
-
-
-def test_a_file_takes_its_name_when_it_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("before")
-    with atomic(path) as file:
-        file.write(b"aft")
-        file.flush()
-        assert path.read_text() == "before"
-        file.write(b"er")
-    assert path.read_text() == "after"
-
-
-def test_a_write_that_fails_leaves_the_file_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("before")
-    with pytest.raises(TypeError, match="bytes-like"), atomic(path) as file:
-        file.write("not bytes")  # type: ignore[arg-type]
-    assert path.read_text() == "before"
-    assert list(tmp_path.iterdir()) == [path]
+from framework.run_directory import MetricsFile, RunDirectory
 
 
 def test_two_runs_at_the_same_second_have_directories_of_their_own(tmp_path: Path) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from framework import Data, DataError, Dataset, Facts, OptionError, Split, register_data
-from framework.errors import listed
 from framework_plugins.data.binarize import EVALUATION_NOTE, Binarization, bit_split, fixed_sample, split
 from framework_plugins.data.mnist_files import (
     IDX_FILES,
@@ -56,10 +55,6 @@ class MNIST(Data):
     ) -> None:
         if not 1 <= batch_size <= 50_000:
             raise OptionError("batch_size", found=batch_size, expected="1 to 50,000, the number of training images")
-        if binarize not in get_args(Binarize):
-            raise OptionError("binarize", found=binarize, expected=listed(get_args(Binarize)))
-        if fallback not in get_args(Fallback):
-            raise OptionError("fallback", found=fallback, expected=listed(get_args(Fallback)))
         self.batch_size, self.binarize, self.fallback = batch_size, binarize, fallback
         self.data_directory = data_directory
 

@@ -14,15 +14,7 @@ class Constant(Schedule):
     """
 
     def __init__(self, *, value: float) -> None:
-        self.constant = value
+        self.final, self.steps = value, 0
 
     def value(self, counters: Counters) -> float:
-        return self.constant
-
-    @property
-    def final(self) -> float:
-        return self.constant
-
-    @property
-    def steps(self) -> int:
-        return 0
+        return self.final

@@ -20,18 +20,10 @@ class Linear(Schedule):
     """
 
     def __init__(self, *, start: float, end: float, steps: int) -> None:
-        self.start, self.end, self._steps = start, end, _at_least_one("steps", steps)
+        self.start, self.final, self.steps = start, end, _at_least_one("steps", steps)
 
     def value(self, counters: Counters) -> float:
-        return _between(self.start, self.end, counters.optimizer_steps / self._steps)
-
-    @property
-    def final(self) -> float:
-        return self.end
-
-    @property
-    def steps(self) -> int:
-        return self._steps
+        return _between(self.start, self.final, counters.optimizer_steps / self.steps)
 
 
 @register_schedule("cosine")
@@ -47,19 +39,11 @@ class Cosine(Schedule):
     """
 
     def __init__(self, *, start: float, end: float, steps: int) -> None:
-        self.start, self.end, self._steps = start, end, _at_least_one("steps", steps)
+        self.start, self.final, self.steps = start, end, _at_least_one("steps", steps)
 
     def value(self, counters: Counters) -> float:
-        share = min(1.0, counters.optimizer_steps / self._steps)
-        return _between(self.start, self.end, (1 - math.cos(math.pi * share)) / 2)
-
-    @property
-    def final(self) -> float:
-        return self.end
-
-    @property
-    def steps(self) -> int:
-        return self._steps
+        share = min(1.0, counters.optimizer_steps / self.steps)
+        return _between(self.start, self.final, (1 - math.cos(math.pi * share)) / 2)
 
 
 @register_schedule("cyclical")
@@ -83,22 +67,14 @@ class Cyclical(Schedule):
             raise OptionError("ramp", found=ramp, expected="a share above 0 and at most 1")
         if steps < _at_least_one("cycles", cycles):
             raise OptionError("steps", found=steps, expected=f"at least one step a cycle, {cycles}")
-        self.start, self.end, self._steps, self.cycles, self.ramp = start, end, steps, cycles, ramp
+        self.start, self.final, self.steps, self.cycles, self.ramp = start, end, steps, cycles, ramp
 
     def value(self, counters: Counters) -> float:
-        if counters.optimizer_steps >= self._steps:
-            return self.end
+        if counters.optimizer_steps >= self.steps:
+            return self.final
         # In integers: a period of T/M steps that is no whole number would miss the start of a cycle by a rounding.
-        share = counters.optimizer_steps * self.cycles % self._steps / self._steps  # of the cycle, in [0, 1)
-        return _between(self.start, self.end, share / self.ramp)
-
-    @property
-    def final(self) -> float:
-        return self.end
-
-    @property
-    def steps(self) -> int:
-        return self._steps
+        share = counters.optimizer_steps * self.cycles % self.steps / self.steps  # of the cycle, in [0, 1)
+        return _between(self.start, self.final, share / self.ramp)
 
 
 def _between(start: float, end: float, share: float) -> float:

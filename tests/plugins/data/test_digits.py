@@ -56,9 +56,3 @@ def test_a_minibatch_that_is_too_small_or_too_large_is_refused(batch_size: int) 
     with pytest.raises(OptionError) as caught:
         Digits(batch_size=batch_size)
     assert str(caught.value) == f"batch_size: expected 1 to 1,397, the number of training images, found {batch_size}"
-
-
-def test_another_binarisation_is_refused() -> None:
-    with pytest.raises(OptionError) as caught:
-        Digits(batch_size=64, binarize="static")  # type: ignore[arg-type]
-    assert str(caught.value) == "binarize: expected one of dynamic, none, threshold, found static"

@@ -69,8 +69,6 @@ def test_constructing_one_reads_nothing_and_facts_need_no_data() -> None:
     [
         ({"batch_size": 0}, "batch_size: expected 1 to 50,000, the number of training images, found 0"),
         ({"batch_size": 50_001}, "batch_size: expected 1 to 50,000, the number of training images, found 50001"),
-        ({"binarize": "bits"}, "binarize: expected one of dynamic, none, static, threshold, found bits"),
-        ({"fallback": "yes"}, "fallback: expected one of allow, forbid, found yes"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options: dict[str, object], message: str) -> None:
