@@ -37,7 +37,7 @@ class Source:
     """Where a data set came from; written to environment.json.
 
     Args:
-        description: in a person's words, "MNIST, 60,000 + 10,000 images".
+        description: in a person's words, with the sizes of the three sets.
         location: the folder, file or package that it was read from.
         sha256: the sum of the unpacked bytes, by file.
         fallbacks: what was used in place of what was asked for, one sentence each; shown loudly.

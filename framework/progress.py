@@ -47,7 +47,7 @@ class ProgressReport:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task: TaskID = self._bar.add_task("", total=steps_per_epoch, text="")
+        self._task: TaskID = self._bar.add_task("", total=steps_per_epoch, text="", visible=False)
 
     def __enter__(self) -> ProgressReport:
         self._bar.start()
@@ -83,7 +83,9 @@ class ProgressReport:
         self._drawn = now
         done = record["step"] % self._steps_per_epoch or self._steps_per_epoch
         text = f"{_parts('train', record)}  {_rate(record)}  {self._left(record['step'])}"
-        self._bar.update(self._task, description=self._epoch(record["step"] - 1), completed=done, text=text)
+        self._bar.update(
+            self._task, description=self._epoch(record["step"] - 1), completed=done, text=text, visible=True
+        )
         self._bar.refresh()
 
     def _line(self, record: Mapping[str, Any]) -> str:
@@ -135,8 +137,7 @@ def announce(
         report.warn(str(plugin))
     parameters = sum(parameter.numel() for parameter in prepared.built.learner.parameters())
     report.say(f"{recipe.name}, seed {recipe.seed}, on {device}: {parameters:,} parameters", "bold")
-    sizes = f"{len(dataset.train):,} / {len(dataset.validation):,} / {len(dataset.test):,}"
-    report.say(f"data: {dataset.source.description} ({sizes}) from {dataset.source.location}")
+    report.say(f"data: {dataset.source.description}, from {dataset.source.location}")
     for objective in objectives(prepared.built.learner):
         report.say(f"objective: {objective.formula('reconstruction')}")
     for note in prepared.notes:
