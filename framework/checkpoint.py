@@ -15,6 +15,8 @@ from framework.files import atomic, sync_folder
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 MANIFEST = "manifest.json"
+# Each attempt to save adds a sum, also one that is killed before the renames: so many in a row may be.
+KEPT_SUMS = 50
 
 
 class CheckpointError(OSError):
@@ -24,8 +26,8 @@ class CheckpointError(OSError):
 def save(state: dict[str, Any], folder: Path, *, best: bool) -> None:
     """Write `last.ckpt`, keeping the one before as `previous.ckpt`; the best also becomes `best.ckpt`.
 
-    The manifest comes first. It holds the sha256 of the new file and of all that may stand beside it: whichever of the
-    renames a kill lets happen, each file that has a name is whole and in the manifest.
+    The manifest comes first. It holds the sha256 of the new file and of the last that were written before it: whichever
+    of the renames a kill lets happen, each file that has a name is whole and in the manifest.
 
     Args:
         state: tensors, numbers, strings, lists and dicts of them.
@@ -40,7 +42,9 @@ def save(state: dict[str, Any], folder: Path, *, best: bool) -> None:
         file.write(content)
     digest = hashlib.sha256(content).hexdigest()
     known = _manifest(folder)
-    sums = {"recent": [*known["recent"][-2:], digest], "best": [*known["best"][-1:], digest] if best else known["best"]}
+    sums = {"recent": [*known["recent"], digest][-KEPT_SUMS:], "best": known["best"]}
+    if best:
+        sums["best"] = [*known["best"], digest][-KEPT_SUMS:]
     with atomic(folder / MANIFEST) as file:
         file.write(json.dumps(sums, indent=1).encode())
     if best:
@@ -91,7 +95,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def _manifest(folder: Path) -> dict[str, list[str]]:
-    """Return the sums of the newest three checkpoints and of the newest two that were the best."""
+    """Return the sums of the newest checkpoints, and of the newest that were the best."""
     path = folder / MANIFEST
     if not path.exists():
         return {"recent": [], "best": []}

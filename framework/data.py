@@ -172,7 +172,8 @@ class TrainingBatches:
         return self.size // self.batch_size
 
     def __len__(self) -> int:
-        return -(-(self.steps_per_epoch - self.position()[1]) // self.chunk)
+        # Of a whole epoch: Lightning asks once, and a resumed run's first epoch ends early.
+        return -(-self.steps_per_epoch // self.chunk)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         epoch, step = self.position()

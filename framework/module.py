@@ -101,6 +101,7 @@ class Module(LightningModule):
             position=lambda: (self.position.counters.epoch, self.position.step_in_epoch),
         )
         self._clock = 0.0
+        self._saved_step = position.counters.optimizer_steps
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         self.named_optimizers = self.learner.optimizers()
@@ -146,6 +147,11 @@ class Module(LightningModule):
             if not math.isfinite(mean):
                 raise NonFiniteError(f"{name}/{metric} is {mean} after {self.position.counters.optimizer_steps} steps")
         return means
+
+    def save_if_behind(self) -> None:
+        """Save a checkpoint where steps were taken since the last one."""
+        if self._saved_step != self.position.counters.optimizer_steps:
+            self._save_checkpoint(False)
 
     def test(self) -> None:
         """Record the test metrics."""
@@ -235,6 +241,7 @@ class Module(LightningModule):
                 steps = self.position.counters.optimizer_steps
                 raise NonFiniteError(f"the weights {name} are not finite after {steps} steps; they were not saved")
         self._save(best)
+        self._saved_step = self.position.counters.optimizer_steps
         self._clock = time.perf_counter()  # neither saving nor validating counts as training
 
     def _validate(self) -> bool:

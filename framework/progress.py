@@ -30,12 +30,16 @@ class ProgressReport:
         limits: what training ends at, for the time left.
         steps_per_epoch: optimiser steps in an epoch.
         start_step: the optimiser step that the run goes on from.
+        spent: seconds of training before it.
     """
 
-    def __init__(self, console: Console, log: Path, limits: Trainer, steps_per_epoch: int, start_step: int) -> None:
+    def __init__(
+        self, console: Console, log: Path, limits: Trainer, steps_per_epoch: int, start_step: int, spent: float
+    ) -> None:
         self.console = console
         self._log = log.open("a", encoding="utf-8")
         self._limits, self._steps_per_epoch, self._start_step = limits, steps_per_epoch, start_step
+        self._spent = spent
         self._started = self._drawn = time.perf_counter()
         self._train: Mapping[str, Any] = {}
         self._bar = Progress(
@@ -110,7 +114,7 @@ class ProgressReport:
         if self._limits.max_steps:
             ends.append((self._limits.max_steps - step) * elapsed / max(taken, 1))
         if self._limits.max_time:
-            ends.append(60 * self._limits.max_time - elapsed)
+            ends.append(60 * self._limits.max_time - self._spent - elapsed)
         return f"{timedelta(seconds=max(0, round(min(ends))))} left"
 
 

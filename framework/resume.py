@@ -10,13 +10,12 @@ from rich.console import Console
 
 from framework import checkpoint
 from framework.data import DataError
-from framework.discovery import load_plugins
 from framework.errors import Problem, RecipeError
 from framework.files import sha256
 from framework.prepare import Prepared, prepare
 from framework.run import Outcome, train
 from framework.run_directory import RunDirectory
-from framework.schema import Part, Recipe, load_recipe
+from framework.schema import Part, Recipe
 
 FIXED = ("data", "seed", "name", "learner")  # what makes it another run
 
@@ -47,15 +46,12 @@ def resume(
     sessions = directory.sessions()
     notes, files = _plugin_files(sessions[-1], plugins)
     state = checkpoint.load_last(directory.checkpoints, notes.append) if directory.has_checkpoint() else None
-    load_plugins(files)
-    before = load_recipe(directory.recipe)
     prepared = prepare(directory.recipe, overrides, files, data_directory)
     _same_data(prepared, sessions[0])
     if state is not None:
         _load_weights(prepared, state)
-        notes += [*_foreign_statistics(prepared, state), *_other_objective(before, prepared.recipe, state)]
+        notes += [*_foreign_statistics(prepared, state), *_other_objective(prepared.recipe, state)]
     prepared.notes.extend(notes)
-    directory.summary.unlink(missing_ok=True)
     return train(prepared, directory, console, state=state, sessions=sessions)
 
 
@@ -100,10 +96,10 @@ def _foreign_statistics(prepared: Prepared, state: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _other_objective(before: Recipe, after: Recipe, state: dict[str, Any]) -> list[str]:
+def _other_objective(recipe: Recipe, state: dict[str, Any]) -> list[str]:
     """Where the objective may be another, take out of a checkpoint what is of the old one; return what to say."""
-    was, now = before.learner.options, after.learner.options
-    changed = [key for key in now if now[key] != was[key] and not _is_optimizer(now[key])]
+    was, now = state["recipe"], recipe.plain()
+    changed = [key for key, part in recipe.learner.options.items() if now[key] != was[key] and not _is_optimizer(part)]
     if not changed:
         return []
     # Sums of other metrics, and a best value of another objective, would be compared with the new ones.

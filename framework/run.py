@@ -70,14 +70,16 @@ def train(
         sessions: the environments of the run's sessions before this one.
     """
     started = time.perf_counter()
-    directory.write_recipe(prepared.recipe.plain())
     step = state["position"]["counters"]["optimizer_steps"] if state else 0
+    spent = state["position"]["seconds"] if state else 0.0
     stop = StopRequest()
     with (
         MetricsFile(directory.metrics, state["metrics_size"] if state else 0) as metrics,
-        ProgressReport(console, directory.log, prepared.built.trainer, prepared.steps_per_epoch, step) as report,
+        ProgressReport(console, directory.log, prepared.built.trainer, prepared.steps_per_epoch, step, spent) as report,
         stop_on_signals(stop),
     ):
+        directory.summary.unlink(missing_ok=True)
+        directory.write_recipe(prepared.recipe.plain())
         lightning = _lightning(prepared.built)
         device = lightning.strategy.root_device
         directory.write_environment([*sessions, describe_environment(prepared, device, step)])
@@ -86,6 +88,7 @@ def train(
             module = _module(prepared, directory, state, metrics, tracker, report, stop)
             _fit(lightning, module)
             if stop.signal:
+                module.save_if_behind()
                 report.say(f"stopped by {stop.signal.name}; go on with: fw resume {directory.path}")
                 return Outcome(directory.path, None)
             module.to(device)
@@ -116,7 +119,8 @@ def _module(
         report.record(values)
 
     def save(best: bool) -> None:
-        checkpoint.save({**module.state(), "metrics_size": metrics.sync()}, directory.checkpoints, best=best)
+        state = {**module.state(), "metrics_size": metrics.sync(), "recipe": prepared.recipe.plain()}
+        checkpoint.save(state, directory.checkpoints, best=best)
 
     module = Module(
         learner=prepared.built.learner,
@@ -138,7 +142,7 @@ def _fit(lightning: LightningTrainer, module: Module) -> None:
 
     if module.is_finished():  # killed after the last checkpoint: what is left is the test
         return
-    # A SIGTERM is heard by our handler and by Lightning's, which raises once the module has saved and stopped.
+    # A SIGTERM is heard by our handler and by Lightning's, which raises at the end of the chunk.
     with warnings.catch_warnings(), suppress(SIGTERMException):
         # Lightning 2.6 uses a spelling that torch 2.13 calls deprecated.
         warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from framework.checkpoint import LAST, PREVIOUS
 from framework.document import dump_document
 from framework.files import atomic
 
@@ -42,7 +43,7 @@ class RunDirectory:
 
     @property
     def id(self) -> str:
-        return self.path.name
+        return self.path.resolve().name
 
     def write_recipe(self, plain: Mapping[str, Any]) -> None:
         with atomic(self.recipe) as file:
@@ -62,8 +63,8 @@ class RunDirectory:
         return [first, *first.pop("resumed")]
 
     def has_checkpoint(self) -> bool:
-        """Return whether a checkpoint was ever written, whole or not."""
-        return any(self.checkpoints.glob("*.ckpt"))
+        """Return whether there is a checkpoint to go on from, whole or not."""
+        return any((self.checkpoints / name).exists() for name in (LAST, PREVIOUS))
 
     def records(self) -> list[dict[str, Any]]:
         """Return the records of metrics.jsonl in their order."""

@@ -100,6 +100,12 @@ def _in_validation() -> None:
     _kill_on_call(Latent, "evaluate", 6)
 
 
+def _while_the_first_checkpoint_is_written() -> None:
+    from framework import checkpoint
+
+    _kill_on_call(checkpoint, "_manifest", 1)
+
+
 def _while_a_checkpoint_is_written() -> None:
     from framework import checkpoint
 
@@ -141,6 +147,7 @@ _ARM: dict[str, Callable[[], None]] = {
     "in a training step": _in_a_training_step,
     "before the first checkpoint": _before_the_first_checkpoint,
     "in validation": _in_validation,
+    "while the first checkpoint is written": _while_the_first_checkpoint_is_written,
     "while a checkpoint is written": _while_a_checkpoint_is_written,
     "between the renames of a checkpoint": _between_the_renames_of_a_checkpoint,
     "at the end of an epoch": _at_the_end_of_an_epoch,

@@ -74,12 +74,32 @@ def test_a_save_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: py
     assert not [path for path in tmp_path.iterdir() if re.search(r"\.tmp$", path.name)]
 
 
-def test_the_manifest_does_not_grow_with_the_run(tmp_path: Path) -> None:
+def test_saves_that_fail_again_and_again_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in (1, 2):
+        checkpoint.save(state(step), tmp_path, best=True)
+
+    def fails(path: Path, target: Path) -> Path:
+        if target.name == "previous.ckpt":
+            raise OSError(5, "Input/output error")
+        return replace(path, target)
+
+    replace = Path.replace
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", fails)
+        for step in range(3, 8):
+            with pytest.raises(OSError, match="Input/output"):
+                checkpoint.save(state(step), tmp_path, best=False)
+    steps = [checkpoint.load(tmp_path / name)["step"] for name in ("last.ckpt", "previous.ckpt", "best.ckpt")]
+    assert steps == [2, 1, 2]
+
+
+def test_the_manifest_does_not_grow_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "KEPT_SUMS", 3)
     for step in range(10):
         checkpoint.save(state(step), tmp_path, best=step % 2 == 0)
     sums = json.loads((tmp_path / "manifest.json").read_text())
     assert len(sums["recent"]) == 3
-    assert len(sums["best"]) == 2
+    assert len(sums["best"]) == 3
     assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in [*sums["recent"], *sums["best"]])
     assert checkpoint.load(tmp_path / "best.ckpt")["step"] == 8
 

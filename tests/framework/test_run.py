@@ -245,6 +245,33 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on(
     assert resumed.summary["test/objective"] == unbroken.summary["test/objective"]
 
 
+def test_a_sigterm_between_two_chunks_of_minibatches_saves_as_well(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from framework.module import Module
+
+    training_step = Module.training_step
+
+    def followed_by_a_signal(self: Module, chunk: tuple[torch.Tensor, ...], index: int) -> None:
+        training_step(self, chunk, index)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Module, "training_step", followed_by_a_signal)
+    directory = run(recipe).directory
+    state = torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["position"]["counters"]["optimizer_steps"] == 16
+
+
+def test_a_resume_that_fails_leaves_the_finished_run_as_it_was(recipe: Path) -> None:
+    directory = run(recipe, "trainer.max_steps=3").directory
+    before = (directory / "recipe.yaml").read_text()
+    (directory / "metrics.jsonl").write_text("")
+    with pytest.raises(OSError, match="has lost records: 0 bytes are there"):
+        resume(directory, ["trainer.max_steps=6"], recipe.parent, Console(quiet=True))
+    assert (directory / "summary.json").exists()
+    assert (directory / "recipe.yaml").read_text() == before
+
+
 def test_a_pipe_gets_plain_lines(recipe: Path) -> None:
     with (recipe.parent / "out.txt").open("w") as file:
         run(recipe, console=Console(file=file))
