@@ -85,9 +85,10 @@ class MetricsFile:
     """
 
     def __init__(self, path: Path, size: int = 0) -> None:
+        found = path.stat().st_size if path.exists() else 0
+        if found < size:
+            raise OSError(f"{path} has lost records: {found} bytes are there, the checkpoint knows {size}")
         self._file = path.open("ab")
-        if self._file.tell() < size:
-            raise OSError(f"{path} has lost records: {self._file.tell()} bytes are there, the checkpoint knows {size}")
         self._file.truncate(size)
         self._file.seek(size)  # `sync` tells the size by the position
 
