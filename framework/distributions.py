@@ -242,7 +242,7 @@ def _as_diagonal(distribution: Distribution) -> Distribution:
         return distribution
     base = distribution.base_dist
     if not isinstance(base, Normal):
-        raise NotImplementedError
+        raise NotImplementedError  # torch's word for "no closed form": Monte Carlo takes over
     return DiagonalGaussian(base.loc, base.scale.log(), distribution.reinterpreted_batch_ndims)
 
 
