@@ -1,3 +1,4 @@
+from .adversarial import AdversarialDivergence as AdversarialDivergence
 from .data import Data as Data
 from .data import DataError as DataError
 from .data import Dataset as Dataset
@@ -23,6 +24,7 @@ from .errors import NonFiniteError as NonFiniteError
 from .errors import OptionError as OptionError
 from .errors import PluginError as PluginError
 from .errors import RecipeError as RecipeError
+from .gathering import gather as gather
 from .learner import Learner as Learner
 from .learner import Loss as Loss
 from .learner import register_learner as register_learner
@@ -32,6 +34,7 @@ from .optimizer import initial as initial
 from .optimizer import register_optimizer as register_optimizer
 from .prior import Prior as Prior
 from .prior import register_prior as register_prior
+from .randomness import Keys as Keys
 from .schedule import Counters as Counters
 from .schedule import Schedule as Schedule
 from .schedule import register_schedule as register_schedule

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -16,6 +17,8 @@ from framework.errors import NonFiniteError, PluginError, Problem, RecipeError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from framework.launch import Place
+    from framework.prepare import Prepared
     from framework.run import Outcome
 
 # Exit codes, beside 0 for done, 1 for a bug, and 75 for stopped.
@@ -61,10 +64,11 @@ def run(
 ) -> None:
     """Train a recipe."""
     with _exit_codes():
+        place = _join()
         from framework import run as running
         from framework.prepare import prepare
 
-        prepared = prepare(recipe, overrides or [], plugin or [], _data_directory(data_dir))
+        prepared = prepare(recipe, overrides or [], plugin or [], _data_directory(data_dir), place)
         if dry_run and json:
             raise RecipeError([Problem("--json prints the result of a run, and --dry-run makes none")])
         if dry_run:
@@ -76,7 +80,7 @@ def run(
                 typer.echo(f"note: {sentence}")
             typer.echo("nothing was trained: --dry-run")
             return
-        _conclude(lambda: running.run(prepared, out, _console()), json)
+        _conclude(prepared, place, lambda: running.run(prepared, out, _console()), json)
 
 
 @app.command()
@@ -89,9 +93,12 @@ def resume(
 ) -> None:
     """Go on with a run where it was cut off, exactly."""
     with _exit_codes():
+        place = _join()
+        from framework.resume import prepare_resumption
         from framework.resume import resume as go_on
 
-        _conclude(lambda: go_on(run, overrides or [], _data_directory(data_dir), _console(), plugin or []), json)
+        resumption = prepare_resumption(run, overrides or [], _data_directory(data_dir), plugin or [], place)
+        _conclude(resumption.prepared, place, lambda: go_on(resumption, _console()), json)
 
 
 @app.command()
@@ -138,11 +145,32 @@ def show(
             typer.echo(describe_part(what, plugin or []))
 
 
-def _conclude(train: Callable[[], Outcome], json: bool) -> None:
+def _join() -> Place | None:
+    """Meet the other processes that train the same model, where a launcher has started this one as one of several."""
+    from framework.launch import end_with_supervisor, place
+
+    end_with_supervisor()
+    found = place(os.environ)
+    if found is not None:
+        from framework.signals import end_on_signals
+
+        end_on_signals()  # until training listens
+        from framework.distributed import join
+
+        join()
+    return found
+
+
+def _conclude(prepared: Prepared, place: Place | None, train: Callable[[], Outcome], json: bool) -> None:
+    """Train, in this process or in several that it starts, and end with the run's exit code."""
     from framework.signals import STOPPED
 
+    if place is None and prepared.processes > 1:
+        from framework.supervisor import command, supervise
+
+        sys.exit(supervise(prepared.processes, command))
     outcome = train()
-    if json:
+    if json and outcome.directory is not None:
         from json import dumps
 
         typer.echo(dumps({"run": str(outcome.directory), "summary": outcome.summary}))
@@ -167,15 +195,42 @@ def _exit_codes() -> Iterator[None]:
     """Turn what a user can mend into a message and an exit code; anything else is a bug and keeps its traceback."""
     try:
         yield
-    except RecipeError as error:
-        typer.echo(str(error), err=True)
-        sys.exit(WRONG_RECIPE)
-    except PluginError as error:
-        typer.echo(f"a plugin breaks a rule: {error}", err=True)
-        sys.exit(WRONG_RECIPE)
-    except NonFiniteError as error:
-        typer.echo(f"training stopped: {error}", err=True)
-        sys.exit(NON_FINITE)
-    except OSError as error:
-        typer.echo(f"input/output: {error}", err=True)
-        sys.exit(INPUT_OUTPUT)
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, typer.Exit):
+            raise
+        if "RANK" in os.environ:
+            _end_rank(error)
+        if (end := _end_of(error)) is None:
+            raise
+        typer.echo(end[0], err=True)
+        sys.exit(end[1])
+
+
+def _end_of(error: BaseException) -> tuple[str, int] | None:
+    """Return the message and the exit code of what a user can mend."""
+    if isinstance(error, RecipeError):
+        return str(error), WRONG_RECIPE
+    if isinstance(error, PluginError):
+        return f"a plugin breaks a rule: {error}", WRONG_RECIPE
+    if isinstance(error, NonFiniteError):
+        return f"training stopped: {error}", NON_FINITE
+    if isinstance(error, OSError):
+        return f"input/output: {error}", INPUT_OUTPUT
+    return None
+
+
+def _end_rank(error: BaseException) -> NoReturn:
+    """End one of several processes at once: the others must not wait for it, nor it for them."""
+    from traceback import format_exception
+
+    from framework.distributed import lost_contact
+    from framework.launch import report_failure
+
+    text, code = _end_of(error) or ("".join(format_exception(error)), 1)
+    lost = lost_contact(error)
+    if not report_failure(text, code, lost_contact=lost):
+        typer.echo(text, err=True)
+        time.sleep(lost)  # torchrun names the first process that it sees end, and looks ten times a second
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

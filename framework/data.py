@@ -76,10 +76,10 @@ class Split:
 
     def examples(self, rows: Tensor | slice, keys: Keys) -> Tensor:
         """Return the examples of some rows, [B, *input_shape], drawn with the keys' `data` site."""
-        keys("data")
         # index_select is several times faster than indexing by a tensor
         chosen = self.inputs[rows] if isinstance(rows, slice) else self.inputs.index_select(0, rows)
-        return self.transform(chosen)
+        with keys("data"):
+            return self.transform(chosen)
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from framework.optimizer import Optimizer
+from framework.randomness import Keys
 from framework.registry import Registry
 from framework.schedule import Counters
 
@@ -40,20 +41,23 @@ class Learner(nn.Module, ABC):
     notes: tuple[str, ...] = ()
 
     @abstractmethod
-    def losses(self, batch: Tensor, counters: Counters, keys: Callable[[str], None]) -> Iterator[Loss]:
+    def losses(self, batch: Tensor, counters: Counters, keys: Keys) -> Iterator[Loss]:
         """Yield the losses of one minibatch, in order.
 
         Each is minimised by its optimiser before the next is asked for, so that a loss may be computed with parameters
         that the one before has just changed: a critic first, then the model against the updated critic.
 
         Args:
-            batch: [B, *input_shape].
+            batch: [B, *input_shape], the examples that this process has of the step's batch.
             counters: how far training has come before this step.
-            keys: re-keys the random numbers of a site.
+            keys: re-keys the random numbers of a site; its `share` says what part of the whole batch is here.
+
+        Each value is the mean over the examples here, or the same number on all processes for what is computed from
+        the whole batch: the mean over processes is then the loss that one process would have.
         """
 
     @abstractmethod
-    def evaluate(self, batch: Tensor, keys: Callable[[str], None]) -> dict[str, Tensor]:
+    def evaluate(self, batch: Tensor, keys: Keys) -> dict[str, Tensor]:
         """Return the metrics of one batch at the schedules' final weights, [] each: means over the batch.
 
         `objective` is among them: the best checkpoint is the one where it is lowest.

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from framework.data import Dataset, Split, TrainingBatches, evaluation_batches
+from framework.distributed import rank, sum_over_ranks, world_size
 from framework.errors import NonFiniteError
-from framework.learner import Learner
+from framework.learner import Learner, Loss
 from framework.optimizer import Optimizer
 from framework.randomness import Keys
 from framework.schedule import Counters
+from framework.share import Share
+from framework.signals import StopRequest
 from framework.trainer import Trainer
 
 Record = dict[str, Any]
+
+BETWEEN_MEETINGS = 0.25  # seconds that several processes go on without asking each other whether to stop
 
 
 @dataclass
@@ -34,7 +41,7 @@ class Position:
         best: the lowest validation objective so far, nats.
         validations_since_best: how many came after it.
         seconds: time spent training, over all resumptions.
-        window: sums of the training metrics since the last record, by name.
+        window: sums of the training metrics since the last record, by name; of the whole batches.
         window_steps: optimiser steps in it.
         window_seconds: time spent in them.
     """
@@ -62,14 +69,15 @@ class Module(LightningModule):
     Args:
         learner: what is trained.
         dataset: what on.
-        batch_size: examples in a minibatch.
+        batch_size: examples in a minibatch, over all processes.
         trainer: for how long, and what happens on the way.
         seed: the run's seed.
         position: where to go on from.
         optimizer_states: the optimisers' states to go on from, by name; none for a new run.
+        scaler: of the losses in 16-mixed precision.
         record: takes each record of metrics.
         save: called when a checkpoint is due, with whether the validation objective is the best so far.
-        stopping: whether somebody has asked for the end.
+        stop: whether somebody has asked this process for the end.
     """
 
     def __init__(
@@ -82,17 +90,18 @@ class Module(LightningModule):
         seed: int,
         position: Position,
         optimizer_states: Mapping[str, dict[str, Any]],
+        scaler: torch.amp.GradScaler | None,
         record: Callable[[Record], None],
         save: Callable[[bool], None],
-        stopping: Callable[[], bool],
+        stop: StopRequest,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.learner = learner
         self.dataset, self.batch_size, self.limits, self.seed = dataset, batch_size, trainer, seed
         self.position = position
-        self._optimizer_states = optimizer_states
-        self._record, self._save, self._stopping = record, save, stopping
+        self._optimizer_states, self._scaler = optimizer_states, scaler
+        self._record, self._save, self._stop = record, save, stop
         self.named_optimizers: dict[str, Optimizer] = {}
         self.batches = TrainingBatches(
             size=len(dataset.train),
@@ -101,6 +110,10 @@ class Module(LightningModule):
             position=lambda: (self.position.counters.epoch, self.position.step_in_epoch),
         )
         self._clock = 0.0
+        self._time_is_up, self._stopping = self._has_run_out(), False
+        self._own_window: dict[str, Tensor] = {}  # sums of the metrics since the processes met
+        self._seconds = 0.0  # of training since then
+        self._last_meeting = self._next_meeting = position.counters.optimizer_steps
         self._saved_step = position.counters.optimizer_steps
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -110,6 +123,9 @@ class Module(LightningModule):
         return [optimizer.algorithm for optimizer in self.named_optimizers.values()]
 
     def on_fit_start(self) -> None:
+        # Lightning has just put its own handler for SIGTERM in place of ours: it waits, inside the handler, for
+        # processes that may never hear of it.
+        self._stop.listen()
         data = self.dataset
         train, validation, test = (_on(split, self.device) for split in (data.train, data.validation, data.test))
         self.dataset = replace(data, train=train, validation=validation, test=test)
@@ -119,8 +135,7 @@ class Module(LightningModule):
 
     def training_step(self, chunk: tuple[Tensor, ...], batch_index: int) -> None:
         for rows in chunk:
-            self._minibatch(rows)
-            if self._after_step():
+            if self._after_step(self._minibatch(rows)):
                 self.trainer.should_stop = True
                 return
 
@@ -130,19 +145,26 @@ class Module(LightningModule):
 
         Batches are all of about the training's size, because a divergence between examples depends on how many there
         are; and they are shuffled, always alike, because neighbours in a file may be alike (MNIST's are often by one
-        writer).
+        writer). Several processes take turns, each with a whole batch: every example counts once, and parts that
+        compare examples see those that one process would.
         """
         split: Split = getattr(self.dataset, name)
+        batches = evaluation_batches(len(split), self.batch_size)
         self.learner.eval()
         sums: dict[str, Tensor] = {}
-        for index, rows in enumerate(evaluation_batches(len(split), self.batch_size)):
-            keys = Keys(self.seed, name, index)
+        # A process without a batch takes one that does not count: its sums have the same names then.
+        for index in range(rank(), len(batches), world_size()) or [None]:
+            keys = Keys(self.seed, name, index or 0)
             # The data are on the device after training, and on the CPU where a resumed run had none left to do.
-            examples = split.examples(rows.to(split.inputs.device), keys).to(self.device)
-            for metric, value in self.learner.evaluate(examples, keys).items():
-                sums[metric] = sums.get(metric, 0.0) + value.double() * len(examples)
+            rows = batches[index or 0].to(split.inputs.device)
+            examples = self._floating(split.examples(rows, keys).to(self.device))
+            with torch.autocast(self.device.type, enabled=False):
+                metrics = self.learner.evaluate(examples, keys)
+            for metric, value in metrics.items():
+                sums[metric] = sums.get(metric, 0.0) + value.double() * (0 if index is None else len(examples))
         self.learner.train()
-        means = {metric: float(total / len(split)) for metric, total in sums.items()}
+        totals = sum_over_ranks(torch.stack(list(sums.values())))
+        means = dict(zip(sums, (totals / len(split)).tolist(), strict=True))
         for metric, mean in means.items():
             if not math.isfinite(mean):
                 raise NonFiniteError(f"{name}/{metric} is {mean} after {self.position.counters.optimizer_steps} steps")
@@ -153,41 +175,69 @@ class Module(LightningModule):
         if self._saved_step != self.position.counters.optimizer_steps:
             self._save_checkpoint(False)
 
-    def test(self) -> None:
-        """Record the test metrics."""
-        self._emit("test", self.evaluate("test"))
-
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint holds: weights, optimisers and position."""
         return {
             "learner": self.learner.state_dict(),
             "optimizers": {name: optimizer.state() for name, optimizer in self.named_optimizers.items()},
             "position": self.position.state(),
+            "scaler": {} if self._scaler is None else self._scaler.state_dict(),
         }
 
-    def _minibatch(self, rows: Tensor) -> None:
-        position = self.position
-        counters = position.counters
-        keys = Keys(self.seed, "train", counters.optimizer_steps)
-        batch = self.dataset.train.examples(rows, keys)
-        for loss in self.learner.losses(batch, counters, keys):
+    def _minibatch(self, rows: Tensor) -> dict[str, Tensor]:
+        """Take one step on the examples of some rows; return the metrics of those that this process has."""
+        counters = self.position.counters
+        metrics: dict[str, Tensor] = {}
+        total = torch.tensor(0.0)
+        parts = self._parts(rows)
+        for part, loss in _in_turn([self._losses(part, share, counters) for part, share in parts]):
             optimizer = self.named_optimizers[loss.optimizer]
-            optimizer.algorithm.zero_grad()
-            self.manual_backward(loss.value)
-            self._check_and_clip(loss.value, optimizer)
-            optimizer.step(counters)
-            for name, value in loss.metrics.items():
-                position.window[name] = position.window[name] + value if name in position.window else value
-        position.window_steps += 1
-        position.step_in_epoch += 1
-        position.counters = replace(
-            counters,
-            optimizer_steps=counters.optimizer_steps + 1,
-            samples=counters.samples + len(rows),
-            epoch=counters.epoch + (position.step_in_epoch == self.batches.steps_per_epoch),
-        )
+            last = part == len(parts) - 1
+            if part == 0:
+                optimizer.algorithm.zero_grad()
+            value = loss.value / len(parts) if len(parts) > 1 else loss.value
+            with nullcontext() if last else self._unsynchronised():
+                self.manual_backward(value)
+            total = value.detach() if part == 0 else total + value.detach()
+            _add(metrics, loss.metrics if len(parts) == 1 else _scaled(loss.metrics, 1 / len(parts)))
+            if last:
+                self._step(optimizer, total, counters)
+        return metrics
 
-    def _check_and_clip(self, loss: Tensor, optimizer: Optimizer) -> None:
+    def _parts(self, rows: Tensor) -> list[tuple[Tensor, Share]]:
+        """Return the rows of each microbatch of this process, and which share of the whole batch they are."""
+        own = rows.view(world_size(), -1)[rank()]  # [B/W], contiguous in the batch
+        parts = own.split(self.limits.microbatch or len(own))
+        count = world_size() * len(parts)
+        gathers = world_size() > 1 and len(parts) == 1
+        return [
+            (part, Share(rank() * len(parts) + index, count, rows=len(part), gathers=gathers))
+            for index, part in enumerate(parts)
+        ]
+
+    def _losses(self, rows: Tensor, share: Share, counters: Counters) -> Iterator[Loss]:
+        keys = Keys(self.seed, "train", counters.optimizer_steps, share)
+        yield from self.learner.losses(self._floating(self.dataset.train.examples(rows, keys)), counters, keys)
+
+    def _floating(self, examples: Tensor) -> Tensor:
+        return examples.double() if self.limits.precision == 64 else examples
+
+    def _unsynchronised(self) -> AbstractContextManager[None]:
+        strategy = self.trainer.strategy
+        return strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) else nullcontext()
+
+    def _step(self, optimizer: Optimizer, loss: Tensor, counters: Counters) -> None:
+        if self._scaler is None:
+            self._check_and_clip(loss, optimizer, may_overflow=False)
+            optimizer.step(counters)
+            return
+        self._scaler.unscale_(optimizer.algorithm)
+        # Half precision overflows now and then: the scaler leaves such a step out and halves its scale. Where that
+        # does not help, the gradients themselves are not finite.
+        self._check_and_clip(loss, optimizer, may_overflow=self._scaler.get_scale() >= 1)
+        optimizer.step(counters, self._scaler)
+
+    def _check_and_clip(self, loss: Tensor, optimizer: Optimizer, *, may_overflow: bool) -> None:
         gradients = [
             parameter.grad
             for group in optimizer.algorithm.param_groups
@@ -196,9 +246,11 @@ class Module(LightningModule):
         ]
         # One number, so that a GPU is waited for once; not finite when the loss or any gradient is not. The sum of a
         # gradient costs half of its norm.
-        if not math.isfinite(float(sum((gradient.sum() for gradient in gradients), start=loss.detach()))):
+        if not math.isfinite(float(sum((gradient.sum() for gradient in gradients), start=loss))):
+            if may_overflow and math.isfinite(float(loss)):
+                return
             raise NonFiniteError(
-                f"optimiser step {self.position.counters.optimizer_steps + 1}: the loss is {float(loss.detach())}, "
+                f"optimiser step {self.position.counters.optimizer_steps + 1}: the loss is {float(loss)}, "
                 f"the norm of its gradient {float(get_total_norm(gradients))}; the weights are those before this step. "
                 "A smaller learning rate or trainer.gradient_clip may help"
             )
@@ -206,14 +258,27 @@ class Module(LightningModule):
             parameters = [parameter for group in optimizer.algorithm.param_groups for parameter in group["params"]]
             clip_grads_with_norm_(parameters, self.limits.gradient_clip, get_total_norm(gradients))
 
-    def _after_step(self) -> bool:
-        """Record, validate and save what is due after an optimiser step; return whether training ends here."""
+    def _after_step(self, metrics: Mapping[str, Tensor]) -> bool:
+        """Count a step; record, validate and save what is due after it; return whether training ends here."""
         position, limits = self.position, self.limits
-        step = position.counters.optimizer_steps
         self._take_time()
+        _add(self._own_window, metrics)
+        position.window_steps += 1
+        position.step_in_epoch += 1
         epoch_ends = position.step_in_epoch == self.batches.steps_per_epoch
-        finished, stopping = self.is_finished(), self._stopping()
-        if finished or epoch_ends or step % limits.log_every == 0:
+        position.counters = replace(
+            position.counters,
+            optimizer_steps=position.counters.optimizer_steps + 1,
+            samples=position.counters.samples + self.batch_size,
+            epoch=position.counters.epoch + epoch_ends,
+        )
+        step = position.counters.optimizer_steps
+        record = self.is_finished() or epoch_ends or step % limits.log_every == 0
+        save = bool(limits.checkpoint_every and step % limits.checkpoint_every == 0)
+        if record or save or step >= self._next_meeting:
+            self._meet()
+        finished = self.is_finished()
+        if record or finished:
             self._flush_window()
         if epoch_ends:
             position.step_in_epoch = 0
@@ -221,9 +286,34 @@ class Module(LightningModule):
             best = self._validate()
             finished = self.is_finished()
             self._save_checkpoint(best)
-        elif epoch_ends or stopping or (limits.checkpoint_every and step % limits.checkpoint_every == 0):
+        elif epoch_ends or save or self._stopping:
             self._save_checkpoint(False)
-        return finished or stopping
+        return finished or self._stopping
+
+    def _meet(self) -> None:
+        """Learn what the processes know together: their metrics, whether time is up, whether any was asked to stop.
+
+        Clocks and signals differ between processes, and one that stopped alone would leave the others waiting. They
+        meet before each record and checkpoint, and a few times a second; one process alone, after each step.
+        """
+        time_is_up, stopping = self._has_run_out(), bool(self._stop)
+        count = world_size()
+        if count > 1:
+            told = torch.tensor([time_is_up, stopping, self._seconds], dtype=torch.float64)
+            values = torch.stack([value.double() for value in self._own_window.values()]).cpu()
+            *sums, up, stop, seconds = sum_over_ranks(torch.cat([values, told])).unbind()
+            self._own_window = {name: total / count for name, total in zip(self._own_window, sums, strict=True)}
+            time_is_up, stopping = bool(up), bool(stop)
+            # The mean seconds of a step over all processes: they come to the same step.
+            step = self.position.counters.optimizer_steps
+            a_step = float(seconds) / count / (step - self._last_meeting)
+            self._last_meeting, self._next_meeting = step, step + max(1, int(BETWEEN_MEETINGS / max(a_step, 1e-6)))
+        _add(self.position.window, self._own_window)
+        self._own_window, self._seconds = {}, 0.0
+        self._time_is_up, self._stopping = time_is_up, stopping
+
+    def _has_run_out(self) -> bool:
+        return self.limits.max_time is not None and self.position.seconds >= 60 * self.limits.max_time
 
     def is_finished(self) -> bool:
         """Return whether one of the trainer's limits has been reached, or its patience is at an end."""
@@ -232,7 +322,7 @@ class Module(LightningModule):
             (patience and self.position.validations_since_best >= patience)
             or (limits.max_epochs and counters.epoch >= limits.max_epochs)
             or (limits.max_steps and counters.optimizer_steps >= limits.max_steps)
-            or (limits.max_time and self.position.seconds >= 60 * limits.max_time)
+            or self._time_is_up
         )
 
     def _save_checkpoint(self, best: bool) -> None:
@@ -247,7 +337,7 @@ class Module(LightningModule):
     def _validate(self) -> bool:
         """Record the validation metrics; return whether their objective is the best so far."""
         metrics = self.evaluate("validation")
-        self._emit("validation", metrics)
+        self.emit("validation", metrics)
         self._clock = time.perf_counter()
         better = metrics["objective"] < self.position.best
         self.position.best = min(self.position.best, metrics["objective"])
@@ -261,9 +351,10 @@ class Module(LightningModule):
         metrics = {name: float(total) / position.window_steps for name, total in position.window.items()}
         rate = position.window_steps * self.batch_size / max(position.window_seconds, 1e-9)
         position.window, position.window_steps, position.window_seconds = {}, 0, 0.0
-        self._emit("train", metrics, {"throughput/examples_per_second": rate})
+        self.emit("train", metrics, {"throughput/examples_per_second": rate})
 
-    def _emit(self, split: str, metrics: Mapping[str, float], others: Mapping[str, float] | None = None) -> None:
+    def emit(self, split: str, metrics: Mapping[str, float], others: Mapping[str, float] | None = None) -> None:
+        """Record the metrics of a split, each under `<split>/`, and others as they are."""
         counters = self.position.counters
         self._record(
             {
@@ -280,7 +371,27 @@ class Module(LightningModule):
         now = time.perf_counter()
         self.position.seconds += now - self._clock
         self.position.window_seconds += now - self._clock
+        self._seconds += now - self._clock
         self._clock = now
+
+
+def _add(sums: dict[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    for name, value in values.items():
+        sums[name] = sums[name] + value if name in sums else value
+
+
+def _scaled(values: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
+    return {name: factor * value for name, value in values.items()}
+
+
+def _in_turn(iterators: Sequence[Iterator[Loss]]) -> Iterator[tuple[int, Loss]]:
+    """Yield the first loss of each iterator, then the second of each, and so on; none before it is asked for."""
+    while True:
+        for index, iterator in enumerate(iterators):
+            loss = next(iterator, None)
+            if loss is None:
+                return
+            yield index, loss
 
 
 def _on(split: Split, device: torch.device) -> Split:

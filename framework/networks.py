@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from framework.errors import OptionError
@@ -25,7 +26,12 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def mlp(
-    inputs: int, hidden: Sequence[int], outputs: int | None = None, *, activation: Activation = "relu"
+    inputs: int,
+    hidden: Sequence[int],
+    outputs: int | None = None,
+    *,
+    activation: Activation = "relu",
+    dropout: float = 0.0,
 ) -> nn.Sequential:
     """Return a multilayer perceptron, [B, inputs] → [B, outputs], or without outputs → [B, hidden[-1]], activated.
 
@@ -34,14 +40,19 @@ def mlp(
         hidden: units of each hidden layer; with none, and no outputs either, the inputs are returned as they are.
         outputs: units of a last layer without activation, or None.
         activation: the non-linearity after each hidden layer.
+        dropout: the share of each hidden layer's units that a training step sets to zero, in [0, 1).
 
     Raises:
-        OptionError: a hidden layer has no unit.
+        OptionError: a hidden layer has no unit, or the dropout is out of range.
     """
     _check_widths("hidden", hidden, fewest=0)
+    if not 0 <= dropout < 1:
+        raise OptionError("dropout", found=dropout, expected="a share in [0, 1)")
     layers: list[nn.Module] = []
     for units in hidden:
         layers += [nn.Linear(inputs, units), _ACTIVATIONS[activation]()]
+        if dropout:
+            layers.append(nn.Dropout(dropout))
         inputs = units
     if outputs is not None:
         layers.append(nn.Linear(inputs, outputs))
@@ -128,6 +139,11 @@ def image_shape(input_shape: tuple[int, ...]) -> tuple[int, int, int]:
         raise ValueError(f"a convolution needs images of shape (channels, height, width), found {input_shape}; use mlp")
     channels, height, width = input_shape
     return channels, height, width
+
+
+def full_precision(outputs: Tensor) -> Tensor:
+    """Return a network's last outputs in float32 at least, as what is computed from them must be."""
+    return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
 
 
 def _check_widths(option: str, widths: Sequence[int], *, fewest: int) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from framework.adversarial import AdversarialDivergence
 from framework.divergence import CompositeDivergence, Divergence, Term, divergences
 from framework.errors import IncompatibleParts, OptionError
+from framework.randomness import Keys
 from framework.schedule import Counters, Schedule, final_value, lowest, scale, value_at
 
 
@@ -49,8 +53,22 @@ class Objective(nn.Module):
         if misfits:
             raise IncompatibleParts(misfits)
 
+    @property
+    def critics(self) -> dict[str, AdversarialDivergence]:
+        """The leaves that have a critic, by label."""
+        return {
+            leaf.label: leaf.divergence for leaf in self.leaves if isinstance(leaf.divergence, AdversarialDivergence)
+        }
+
     def forward(
-        self, q: Distribution, p: Distribution, z: Tensor, *, counters: Counters | None, keys: Callable[[str], None]
+        self,
+        q: Distribution,
+        p: Distribution,
+        z: Tensor,
+        *,
+        counters: Counters | None,
+        keys: Keys,
+        whole: tuple[Distribution, Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum and every unweighted part.
 
@@ -60,6 +78,7 @@ class Objective(nn.Module):
             z: [B, D].
             counters: how far training has come; None asks for the final weights, by which models are judged.
             keys: re-keys the random numbers of a site, here of `divergence/<label>` before each part that may draw.
+            whole: q and z of the whole batch, over all processes, for the parts that are aggregate; by default q and z.
 
         Returns:
             The total, []; and by label the parts' means over the batch, [], in the divergences' own units.
@@ -72,15 +91,37 @@ class Objective(nn.Module):
         for leaf in self.leaves:
             if leaf.divergence.aggregate:
                 keys(f"divergence/{leaf.label}")
-            value = leaf.divergence(q, p, z)
+            with _full_precision(z), _frozen(leaf.divergence):
+                value = leaf.divergence(*_arguments(leaf, q, p, z, whole))
             if value.shape != (() if leaf.divergence.aggregate else q.batch_shape):
                 raise ValueError(_misshapen(leaf, value, q))
-            value = value if leaf.divergence.aggregate else value.mean()
+            if not leaf.divergence.aggregate:
+                value = value.mean()
+                if leaf.capacity is not None:  # |D − C| is not linear in D: it takes the whole batch's mean
+                    value = keys.share.mean(value)
             parts[leaf.label] = value.detach()
             if leaf.capacity is not None:
                 value = (value - _at(leaf.capacity, counters)).abs()
             total = total + _at(leaf.weight, counters) * value
         return total, parts
+
+    def critic_losses(
+        self, q: Distribution, p: Distribution, z: Tensor, keys: Keys
+    ) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
+        """Yield each critic's label, its loss [], and what is to be logged of it, `<label>/critic_<name>`.
+
+        Args:
+            q: the posterior of the whole batch.
+            p: the prior.
+            z: [B, D] of the whole batch; detached here, so that a critic's loss moves its critic alone.
+            keys: re-keys the random numbers of `critic/<label>`.
+        """
+        for label, divergence in self.critics.items():
+            keys(f"critic/{label}")
+            with _full_precision(z):
+                loss, metrics = divergence.critic_loss(q, p, z.detach())
+            named = {"loss": loss.detach(), **metrics}
+            yield label, loss, {f"{label}/critic_{name}": value for name, value in named.items()}
 
     def formula(self, first: str) -> str:
         """Return `first` plus the terms as a person would write it, at the final weights: "x + 1 · kl − 2 · mmd"."""
@@ -99,6 +140,40 @@ class Objective(nn.Module):
                 for quantity, share in (leaf.divergence.decomposition or {name: 1.0}).items():
                     coefficients[quantity] += share * final_value(leaf.weight)  # type: ignore[assignment]
         return dict(coefficients)
+
+
+def _arguments(
+    leaf: Leaf, q: Distribution, p: Distribution, z: Tensor, whole: tuple[Distribution, Tensor] | None
+) -> tuple[Distribution, Distribution, Tensor]:
+    if whole is None or not leaf.divergence.aggregate:
+        return q, p, z
+    return whole[0], p, whole[1]
+
+
+@contextmanager
+def _full_precision(z: Tensor) -> Iterator[None]:
+    """Switch autocast off: differences of kernels and of log-densities do not survive half precision."""
+    if not torch.is_autocast_enabled(z.device.type):
+        yield
+        return
+    with torch.autocast(z.device.type, enabled=False):
+        yield
+
+
+@contextmanager
+def _frozen(divergence: Divergence) -> Iterator[None]:
+    """Keep a critic out of the graph: the model's step neither moves it nor pays for its gradient."""
+    if not isinstance(divergence, AdversarialDivergence):
+        yield
+        return
+    learned = [parameter for parameter in divergence.critic.parameters() if parameter.requires_grad]
+    for parameter in learned:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_(True)
 
 
 def _flatten(label: str, term: Term) -> list[Leaf]:

@@ -26,12 +26,16 @@ class Optimizer:
         self.algorithm = algorithm
         self.lr = lr
 
-    def step(self, counters: Counters) -> None:
-        """Take one step with the gradients that are there."""
+    def step(self, counters: Counters, scaler: torch.amp.GradScaler | None = None) -> None:
+        """Take one step with the gradients that are there; a scaler leaves it out where they have overflowed."""
         if isinstance(self.lr, Schedule):
             for group in self.algorithm.param_groups:
                 group["lr"] = self.lr.value(counters)
-        self.algorithm.step()
+        if scaler is None:
+            self.algorithm.step()
+        else:
+            scaler.step(self.algorithm)
+            scaler.update()
 
     def state(self) -> dict[str, Any]:
         """Return the statistics that the algorithm keeps for each parameter, by the parameter's position."""

@@ -11,21 +11,25 @@ import torch
 from framework.build import Built, build, build_data
 from framework.data import Dataset
 from framework.discovery import BrokenPlugin, load_plugins
+from framework.distributed import first_on_each_node, same_on_all_ranks
 from framework.errors import Problem, RecipeError
+from framework.launch import Place
 from framework.learner import Learner
 from framework.objective import Objective
+from framework.randomness import Keys
 from framework.schedule import Schedule
 from framework.schema import Recipe, load_recipe
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A recipe with everything that it needs, ready to be trained."""
+    """A recipe with everything that it needs, ready to be trained; `processes` are those that share each batch."""
 
     recipe: Recipe
     built: Built
     dataset: Dataset
     batch_size: int
+    processes: int
     plugins: list[Path]
     broken: list[BrokenPlugin]
     notes: list[str]
@@ -35,8 +39,22 @@ class Prepared:
         return len(self.dataset.train) // self.batch_size
 
 
-def prepare(recipe_path: Path, overrides: Sequence[str], plugins: Sequence[Path], data_directory: Path) -> Prepared:
+def prepare(
+    recipe_path: Path,
+    overrides: Sequence[str],
+    plugins: Sequence[Path],
+    data_directory: Path,
+    place: Place | None = None,
+) -> Prepared:
     """Check a recipe, load its data and build its parts; nothing is written.
+
+    Args:
+        recipe_path: the YAML file.
+        overrides: `key.path=value`.
+        plugins: files that register parts.
+        data_directory: where the data are looked for.
+        place: where this process stands among several that train one model and have met; None is alone, or the
+            process that will start the others.
 
     Raises:
         RecipeError: the recipe is wrong.
@@ -46,13 +64,25 @@ def prepare(recipe_path: Path, overrides: Sequence[str], plugins: Sequence[Path]
     recipe = load_recipe(recipe_path, overrides, broken)
     data = build_data(recipe, data_directory)
     build(recipe, data)  # whatever is wrong shows before anything is downloaded
-    dataset = data.load()
+    with first_on_each_node(place):  # one process downloads, and the others find what it has written
+        dataset = data.load()
+    if not same_on_all_ranks(f"{recipe.plain()} {dataset.source.sha256} {len(dataset.train)}"):
+        message = "the processes have not read the same recipe and the same data"
+        found = f"{dataset.source.description}, from {dataset.source.location}, in process {place.rank if place else 0}"
+        raise RecipeError([Problem(message, found=found, expected="the same files on all machines")])
     built = build(recipe, data, dataset)
-    problems = [*_batch_problems(recipe, built, dataset, data.batch_size), *_device_problems(recipe, built)]
+    processes = place.world_size if place else built.trainer.processes * built.trainer.num_nodes
+    problems = [
+        *_batch_problems(recipe, built, dataset, data.batch_size),
+        *_device_problems(recipe, built, place),
+        *_sharing_problems(recipe, built, data.batch_size, processes),
+    ]
     if problems:
         raise RecipeError(problems)
+    if built.trainer.precision == 64:
+        built.learner.double()
     notes = _notes(built, dataset, data.batch_size)
-    return Prepared(recipe, built, dataset, data.batch_size, list(plugins), broken, notes)
+    return Prepared(recipe, built, dataset, data.batch_size, processes, list(plugins), broken, notes)
 
 
 def objectives(learner: Learner) -> list[Objective]:
@@ -65,17 +95,62 @@ def _batch_problems(recipe: Recipe, built: Built, dataset: Dataset, batch_size: 
     smallest = min(batch_size, len(dataset.validation), len(dataset.test))
     try:
         with torch.no_grad():
-            built.learner.evaluate(torch.zeros(smallest, *dataset.facts.input_shape), lambda site: None)
+            built.learner.evaluate(torch.zeros(smallest, *dataset.facts.input_shape), Keys(0, "check", 0))
     except ValueError as error:
         found = f"batches of {smallest} ({len(dataset.validation)} validation, {len(dataset.test)} test examples)"
         where = "data.batch_size"
         yield Problem(str(error), where, found, "a larger batch_size and larger sets", mark=recipe.mark(where))
 
 
-def _device_problems(recipe: Recipe, built: Built) -> Iterator[Problem]:
-    if built.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+def _device_problems(recipe: Recipe, built: Built, place: Place | None) -> Iterator[Problem]:
+    limits = built.trainer
+    devices, nodes = "trainer.devices", "trainer.num_nodes"
+    if limits.accelerator == "gpu" and not torch.cuda.is_available():
         where = "trainer.accelerator"
         yield Problem("there is no GPU here", where, "gpu", "auto or cpu", "auto", recipe.mark(where))
+    elif limits.on_gpu and limits.processes > (count := torch.cuda.device_count()):
+        found = str(limits.devices)
+        yield Problem(
+            "there are not so many GPUs here", devices, found, f"{count} or fewer", "auto", recipe.mark(devices)
+        )
+    if place is None:
+        if limits.num_nodes > 1:
+            expected = "to be started on each machine by torchrun or srun (docs/scaling.md)"
+            write = f"torchrun --nnodes={limits.num_nodes} --nproc-per-node={limits.processes} -m framework run …"
+            message = "several machines need somebody to start the processes"
+            yield Problem(message, nodes, str(limits.num_nodes), expected, write, recipe.mark(nodes))
+        return
+    here, machines = place.local_world_size, place.world_size // place.local_world_size
+    if limits.devices not in ("auto", here):
+        message, found = f"{here} processes were started on this machine", str(limits.devices)
+        yield Problem(message, devices, found, f"auto or {here}", f"{devices}={here}", recipe.mark(devices))
+    if limits.num_nodes != machines:
+        message, found = f"processes were started on {machines} machines", str(limits.num_nodes)
+        yield Problem(message, nodes, found, str(machines), f"{nodes}={machines}", recipe.mark(nodes))
+
+
+def _sharing_problems(recipe: Recipe, built: Built, batch_size: int, processes: int) -> Iterator[Problem]:
+    """What keeps a batch from being cut into equal parts that give the same step."""
+    where, mark = "data.batch_size", recipe.mark("data.batch_size")
+    if batch_size % processes:
+        fitting = max(processes, round(batch_size / processes) * processes)
+        message = f"a batch is shared by {processes} processes in equal parts"
+        yield Problem(message, where, str(batch_size), f"a multiple of {processes}", str(fitting), mark)
+        return
+    microbatch, own = built.trainer.microbatch, batch_size // processes
+    if microbatch is None or microbatch == own:
+        return
+    where, mark = "trainer.microbatch", recipe.mark("trainer.microbatch")
+    if own % microbatch:
+        message = f"each process's {own} examples of a batch go through the networks in equal parts"
+        yield Problem(message, where, str(microbatch), f"a divisor of {own}", mark=mark)
+    for objective in objectives(built.learner):
+        for leaf in objective.leaves:
+            if leaf.divergence.aggregate or leaf.capacity is not None:
+                what = "compares examples of the whole batch" if leaf.divergence.aggregate else "has a capacity"
+                message = f"{leaf.label} {what}, and a microbatch does not have them at hand"
+                expected = "no microbatch, a smaller batch_size, or more processes"
+                yield Problem(message, where, str(microbatch), expected, "null", mark)
 
 
 def _notes(built: Built, dataset: Dataset, batch_size: int) -> list[str]:

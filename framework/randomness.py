@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+from framework.share import WHOLE, Share
 
 _MASK = 2**64 - 1
 
@@ -48,21 +51,29 @@ def rekey(seed: int, stream: str, counter: int) -> None:
 class Keys:
     """The keys of one step: calling it with a site's name re-keys the default generators for the draws of that site.
 
-    Each site (`data`, `encode`, `z`, `decode`, `divergence/<label>`) has a key of its own, so that adding a term to an
-    objective does not change the noise of another, and whatever a plugin draws at its site is covered.
+    Each site (`data`, `encode`, `z`, `decode`, `divergence/<label>`, `critic/<label>`) has a key of its own, so that
+    adding a term to an objective does not change the noise of another, and whatever a plugin draws at its site is
+    covered.
+
+        keys("divergence/mmd")        # what follows is drawn for the whole batch, the same on all processes
+        with keys("encode"):          # one row an example: a process draws what one process would for its rows
+            q = encoder(x)
 
     Args:
         seed: the run's seed.
         stream: `train`, `validation`, `test`, …
         counter: the optimiser step, or the batch's index in an evaluation.
+        share: which part of the batch the examples here are; by default all of it.
     """
 
     seed: int
     stream: str
     counter: int
+    share: Share = WHOLE
 
-    def __call__(self, site: str) -> None:
+    def __call__(self, site: str) -> AbstractContextManager[object]:
         rekey(self.seed, f"{self.stream}/{site}", self.counter)
+        return self.share.draws()
 
 
 def permutation(size: int, seed: int, epoch: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ from rich.console import Console
 
 from framework import checkpoint
 from framework.data import DataError
+from framework.distributed import rank
 from framework.errors import Problem, RecipeError
 from framework.files import sha256
+from framework.launch import Place
 from framework.prepare import Prepared, prepare
 from framework.run import Outcome, train
 from framework.run_directory import RunDirectory
@@ -20,17 +23,38 @@ from framework.schema import Part, Recipe
 FIXED = ("data", "seed", "name", "learner")  # what makes it another run
 
 
-def resume(
-    path: Path, overrides: Sequence[str], data_directory: Path, console: Console, plugins: Sequence[Path] = ()
-) -> Outcome:
-    """Go on with a run from its last whole checkpoint, or from the start if it was killed before the first.
+@dataclass(frozen=True)
+class Resumption:
+    """A run that is ready to go on.
 
     Args:
-        path: the run directory.
+        prepared: its recipe, with the overrides, its data and its parts.
+        directory: the run's.
+        state: the checkpoint to go on from; None goes on from the start.
+        sessions: the environments of the sessions before.
+    """
+
+    prepared: Prepared
+    directory: RunDirectory
+    state: dict[str, Any] | None
+    sessions: list[dict[str, Any]]
+
+
+def prepare_resumption(
+    path: Path,
+    overrides: Sequence[str],
+    data_directory: Path,
+    plugins: Sequence[Path] = (),
+    place: Place | None = None,
+) -> Resumption:
+    """Make ready to go on from a run's last whole checkpoint, or from the start if it was killed before the first.
+
+    Args:
+        path: the run directory; every process reads it.
         overrides: `key.path=value`, such as `trainer.max_epochs=50`.
         data_directory: where the data are looked for.
-        console: where progress is shown.
         plugins: in place of the plugin files that the run was started with.
+        place: where this process stands among several that train one model.
 
     Raises:
         RecipeError: there is no such run, or an override is wrong.
@@ -46,13 +70,19 @@ def resume(
     sessions = directory.sessions()
     notes, files = _plugin_files(sessions[-1], plugins)
     state = checkpoint.load_last(directory.checkpoints, notes.append) if directory.has_checkpoint() else None
-    prepared = prepare(directory.recipe, overrides, files, data_directory)
+    prepared = prepare(directory.recipe, overrides, files, data_directory, place)
     _same_data(prepared, sessions[0])
     if state is not None:
         _load_weights(prepared, state)
         notes += [*_foreign_statistics(prepared, state), *_other_objective(prepared.recipe, state)]
     prepared.notes.extend(notes)
-    return train(prepared, directory, console, state=state, sessions=sessions)
+    return Resumption(prepared, directory, state, sessions)
+
+
+def resume(resumption: Resumption, console: Console) -> Outcome:
+    """Go on with a run; its first process shows progress on the console."""
+    directory = resumption.directory if rank() == 0 else None
+    return train(resumption.prepared, directory, console, state=resumption.state, sessions=resumption.sessions)
 
 
 def _plugin_files(session: dict[str, Any], given: Sequence[Path]) -> tuple[list[str], list[Path]]:

@@ -6,7 +6,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,15 @@ import torch
 from rich.console import Console
 
 from framework import checkpoint
-from framework.build import Built
+from framework.distributed import any_rank, broadcast_module, rank, world_size
 from framework.environment import describe_environment
 from framework.figures import draw
 from framework.learning_curves import draw_learning_curves
 from framework.prepare import Prepared
 from framework.progress import ProgressReport, announce, report_end
+from framework.randomness import Keys
 from framework.run_directory import MetricsFile, RunDirectory
+from framework.schedule import Counters
 from framework.schema import Recipe
 from framework.signals import StopRequest, stop_on_signals
 from framework.summary import summarize
@@ -29,6 +31,7 @@ from framework.tracking import Tracker
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer as LightningTrainer
+    from pytorch_lightning.strategies import DDPStrategy
 
     from framework.module import Module
 
@@ -38,23 +41,23 @@ class Outcome:
     """How a run ended.
 
     Args:
-        directory: its run directory.
-        summary: the content of summary.json; None when the run was stopped before its end.
+        directory: its run directory; None in a process that is not the first of several.
+        summary: the content of summary.json (nothing, in such a process); None when the run was stopped before its end.
     """
 
-    directory: Path
+    directory: Path | None
     summary: dict[str, Any] | None
 
 
 def run(prepared: Prepared, root: Path, console: Console) -> Outcome:
     """Train a prepared recipe in a new run directory below `root`."""
-    directory = RunDirectory.create(root, prepared.recipe.name)
+    directory = RunDirectory.create(root, prepared.recipe.name) if rank() == 0 else None
     return train(prepared, directory, console, state=None, sessions=[])
 
 
 def train(
     prepared: Prepared,
-    directory: RunDirectory,
+    directory: RunDirectory | None,
     console: Console,
     *,
     state: dict[str, Any] | None,
@@ -62,66 +65,50 @@ def train(
 ) -> Outcome:
     """Train until the end or a signal, and conclude the run if it is the end.
 
+    Of several processes the first keeps the books; all train, and evaluate.
+
     Args:
         prepared: what is trained.
-        directory: the run's.
-        console: where progress is shown.
+        directory: the run's, for the process that keeps the books.
+        console: where it shows progress.
         state: the checkpoint to go on from; None starts.
         sessions: the environments of the run's sessions before this one.
     """
-    started = time.perf_counter()
-    step = state["position"]["counters"]["optimizer_steps"] if state else 0
-    spent = state["position"]["seconds"] if state else 0.0
     stop = StopRequest()
-    with (
-        MetricsFile(directory.metrics, state["metrics_size"] if state else 0) as metrics,
-        ProgressReport(console, directory.log, prepared.built.trainer, prepared.steps_per_epoch, step, spent) as report,
-        stop_on_signals(stop),
-    ):
-        directory.summary.unlink(missing_ok=True)
-        directory.write_recipe(prepared.recipe.plain())
-        lightning = _lightning(prepared.built)
-        device = lightning.strategy.root_device
-        directory.write_environment([*sessions, describe_environment(prepared, device, step)])
-        announce(report, prepared, directory, device, step)
-        with _tracking(directory, prepared.recipe, report.warn) as tracker:
-            module = _module(prepared, directory, state, metrics, tracker, report, stop)
-            _fit(lightning, module)
-            if stop.signal:
-                module.save_if_behind()
-                report.say(f"stopped by {stop.signal.name}; go on with: fw resume {directory.path}")
-                return Outcome(directory.path, None)
+    lightning, scaler = _lightning(prepared)
+    device = lightning.strategy.root_device
+    books = nullcontext() if directory is None else _books(prepared, directory, console, state, sessions, device)
+    with stop_on_signals(stop), books as kept:
+        module = _module(prepared, state, kept, scaler, stop)
+        _fit(lightning, module)
+        stopped = any_rank([bool(stop)])[0]  # processes that were told at different moments end alike
+        if stopped:
+            module.save_if_behind()
+        else:
             module.to(device)
-            summary = summarize(prepared, directory, module)
-            tracker.images(_draw(prepared, directory))
-            summary["wall_time_seconds"] = round(time.perf_counter() - started, 3)
-            directory.write_json(directory.summary, summary)
-            tracker.finish(summary)
-        report_end(report, summary, directory)
-    return Outcome(directory.path, summary)
+            _take_best_weights(prepared, directory, module)
+            test = module.evaluate("test")
+        if kept is None:
+            return Outcome(None, None if stopped else {})
+        return kept.stopped(stop) if stopped else kept.conclude(module, test)
 
 
 def _module(
     prepared: Prepared,
-    directory: RunDirectory,
     state: dict[str, Any] | None,
-    metrics: MetricsFile,
-    tracker: Tracker,
-    report: ProgressReport,
+    books: _Books | None,
+    scaler: torch.amp.GradScaler | None,
     stop: StopRequest,
 ) -> Module:
     # Lightning takes seconds to import: `fw check`, `list` and `show` do without.
-    from framework.module import Module, Position, Record
-
-    def record(values: Record) -> None:
-        metrics.append(values)
-        tracker.log(values)
-        report.record(values)
+    from framework.module import Module, Position
 
     def save(best: bool) -> None:
-        state = {**module.state(), "metrics_size": metrics.sync(), "recipe": prepared.recipe.plain()}
-        checkpoint.save(state, directory.checkpoints, best=best)
+        if books is not None:
+            books.save(module.state(), best)
 
+    if scaler is not None and state is not None and state["scaler"]:
+        scaler.load_state_dict(state["scaler"])
     module = Module(
         learner=prepared.built.learner,
         dataset=prepared.dataset,
@@ -130,23 +117,81 @@ def _module(
         seed=prepared.recipe.seed,
         position=Position.of(state["position"]) if state else Position(),
         optimizer_states=state["optimizers"] if state else {},
-        record=record,
+        scaler=scaler,
+        record=books.record if books is not None else lambda record: None,
         save=save,
-        stopping=lambda: bool(stop),
+        stop=stop,
     )
     return module
 
 
-def _fit(lightning: LightningTrainer, module: Module) -> None:
-    from pytorch_lightning.utilities.exceptions import SIGTERMException
-
-    if module.is_finished():  # killed after the last checkpoint: what is left is the test
+def _take_best_weights(prepared: Prepared, directory: RunDirectory | None, module: Module) -> None:
+    if prepared.built.trainer.early_stopping is None:
         return
-    # A SIGTERM is heard by our handler and by Lightning's, which raises at the end of the chunk.
-    with warnings.catch_warnings(), suppress(SIGTERMException):
-        # Lightning 2.6 uses a spelling that torch 2.13 calls deprecated.
-        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
-        lightning.fit(module, train_dataloaders=module.batches)
+    if directory is not None:  # the last weights are those that patience ran out on
+        module.learner.load_state_dict(checkpoint.load(directory.checkpoints / checkpoint.BEST)["learner"])
+    broadcast_module(module.learner)
+
+
+@dataclass(frozen=True)
+class _Books:
+    """What one process writes for all: records, checkpoints, what a person sees, and the mirror."""
+
+    prepared: Prepared
+    directory: RunDirectory
+    metrics: MetricsFile
+    report: ProgressReport
+    tracker: Tracker
+    started: float
+
+    def record(self, values: dict[str, Any]) -> None:
+        self.metrics.append(values)
+        self.tracker.log(values)
+        self.report.record(values)
+
+    def save(self, state: dict[str, Any], best: bool) -> None:
+        whole = {**state, "metrics_size": self.metrics.sync(), "recipe": self.prepared.recipe.plain()}
+        checkpoint.save(whole, self.directory.checkpoints, best=best)
+
+    def stopped(self, stop: StopRequest) -> Outcome:
+        by = stop.signal.name if stop.signal else "a signal to another process"
+        self.report.say(f"stopped by {by}; go on with: fw resume {self.directory.path}")
+        return Outcome(self.directory.path, None)
+
+    def conclude(self, module: Module, test: dict[str, float]) -> Outcome:
+        module.emit("test", test)
+        summary = summarize(self.prepared, self.directory, module)
+        self.tracker.images(_draw(self.prepared, self.directory))
+        summary["wall_time_seconds"] = round(time.perf_counter() - self.started, 3)
+        self.directory.write_json(self.directory.summary, summary)
+        self.tracker.finish(summary)
+        report_end(self.report, summary, self.directory)
+        return Outcome(self.directory.path, summary)
+
+
+@contextmanager
+def _books(
+    prepared: Prepared,
+    directory: RunDirectory,
+    console: Console,
+    state: dict[str, Any] | None,
+    sessions: list[dict[str, Any]],
+    device: torch.device,
+) -> Iterator[_Books]:
+    """Open the run's files and its mirror, and say what is about to be trained."""
+    started = time.perf_counter()
+    step = state["position"]["counters"]["optimizer_steps"] if state else 0
+    spent = state["position"]["seconds"] if state else 0.0
+    with (
+        MetricsFile(directory.metrics, state["metrics_size"] if state else 0) as metrics,
+        ProgressReport(console, directory.log, prepared.built.trainer, prepared.steps_per_epoch, step, spent) as report,
+    ):
+        directory.summary.unlink(missing_ok=True)
+        directory.write_recipe(prepared.recipe.plain())
+        directory.write_environment([*sessions, describe_environment(prepared, device, step)])
+        announce(report, prepared, directory, device, step)
+        with _tracking(directory, prepared.recipe, report.warn) as tracker:
+            yield _Books(prepared, directory, metrics, report, tracker, started)
 
 
 @contextmanager
@@ -163,7 +208,8 @@ def _tracking(directory: RunDirectory, recipe: Recipe, warn: Callable[[str], Non
     try:
         yield tracker
     except BaseException:
-        tracker.finish({}, exit_code=1)
+        if world_size() == 1:  # of several, the others wait: the mirror notices by itself that this process is gone
+            tracker.finish({}, exit_code=1)
         raise
     tracker.finish({})  # for a run that was stopped; one that is done has said its summary already
 
@@ -173,17 +219,39 @@ def _draw(prepared: Prepared, directory: RunDirectory) -> list[Path]:
     return [*([curves] if curves else []), *draw(prepared.built.learner, prepared.dataset, directory.figures)]
 
 
-def _lightning(built: Built) -> LightningTrainer:
-    """Return Lightning's trainer with everything switched off that this framework does itself."""
-    from pytorch_lightning import Trainer as LightningTrainer
+def _fit(lightning: LightningTrainer, module: Module) -> None:
+    if module.is_finished():  # killed after the last checkpoint: what is left is the test
+        return
+    with warnings.catch_warnings():
+        # Lightning 2.6 uses a spelling that torch 2.13 calls deprecated.
+        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
+        lightning.fit(module, train_dataloaders=module.batches)
 
+
+def _lightning(prepared: Prepared) -> tuple[LightningTrainer, torch.amp.GradScaler | None]:
+    """Return Lightning's trainer, without all that this framework does itself, and the scaler of 16-mixed precision."""
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+    from pytorch_lightning import Trainer as LightningTrainer
+    from pytorch_lightning.plugins import MixedPrecision
+
+    limits = prepared.built.trainer
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its tips and its device table
-    accelerator = built.trainer.accelerator
-    if accelerator == "auto":
-        accelerator = "gpu" if torch.cuda.is_available() else "cpu"
-    return LightningTrainer(
-        accelerator=accelerator,
-        devices=1,
+    plugins: list[Any] = []
+    scaler = None
+    if limits.precision in ("bf16-mixed", "16-mixed"):
+        device = "cuda" if limits.on_gpu else "cpu"
+        scaler = torch.amp.GradScaler(device) if limits.precision == "16-mixed" else None
+        plugins.append(MixedPrecision(limits.precision, device, scaler))
+    several = world_size() > 1
+    # Left to itself Lightning takes a job script's own process for one of SLURM's tasks.
+    plugins.append(TorchElasticEnvironment() if several else LightningEnvironment())
+    trainer = LightningTrainer(
+        accelerator="gpu" if limits.on_gpu else "cpu",
+        devices=world_size() // limits.num_nodes,
+        num_nodes=limits.num_nodes,
+        strategy=_strategy(prepared) if several else "auto",
+        plugins=plugins,
         max_epochs=-1,  # when training ends is for the module to say
         logger=False,
         enable_checkpointing=False,
@@ -192,3 +260,20 @@ def _lightning(built: Built) -> LightningTrainer:
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+    return trainer, scaler
+
+
+def _strategy(prepared: Prepared) -> DDPStrategy:
+    """Return the strategy of several processes, which must know whether a step may leave parameters out.
+
+    A critic's step leaves the model out, and the model's the critic; and a learned prior may be used by no term.
+    """
+    from pytorch_lightning.strategies import DDPStrategy
+
+    learner, shape = prepared.built.learner, prepared.dataset.facts.input_shape
+    parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+    batch = torch.zeros(2, *shape, dtype=parameters[0].dtype)
+    first = next(learner.losses(batch, Counters(), Keys(0, "check", 0)))
+    gradients = torch.autograd.grad(first.value, parameters, allow_unused=True)
+    some_are_left_out = any(gradient is None for gradient in gradients)
+    return DDPStrategy(find_unused_parameters=some_are_left_out, broadcast_buffers=False)

@@ -18,15 +18,10 @@ if TYPE_CHECKING:
 
 
 def summarize(prepared: Prepared, directory: RunDirectory, module: Module) -> dict[str, Any]:
-    """Measure the test set, once, and return what summary.json holds, but for the wall time.
+    """Return what summary.json holds, but for the wall time; the test metrics are the last that were recorded.
 
-    Times are in seconds, memory in bytes; `training_seconds` is over all resumptions.
+    Times are in seconds, `training_seconds` over all resumptions; memory in bytes, of this process.
     """
-    weights = checkpoint.LAST
-    if prepared.built.trainer.early_stopping is not None:
-        weights = checkpoint.BEST  # the last weights are those that patience ran out on
-        module.learner.load_state_dict(checkpoint.load(directory.checkpoints / weights)["learner"])
-    module.test()
     position = module.position
     counters = position.counters
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -35,7 +30,7 @@ def summarize(prepared: Prepared, directory: RunDirectory, module: Module) -> di
         "id": directory.id,
         "seed": prepared.recipe.seed,
         "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "weights": weights,
+        "weights": checkpoint.LAST if prepared.built.trainer.early_stopping is None else checkpoint.BEST,
         "epoch": counters.epoch,
         "step": counters.optimizer_steps,
         "samples": counters.samples,

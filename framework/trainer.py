@@ -5,7 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+
 from framework.errors import OptionError
+
+_COUNTS = (
+    "max_epochs",
+    "max_steps",
+    "devices",
+    "num_nodes",
+    "microbatch",
+    "validate_every",
+    "checkpoint_every",
+    "log_every",
+    "early_stopping",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +33,14 @@ class Trainer:
         max_steps: optimiser steps.
         max_time: minutes of training, over all resumptions.
         accelerator: what to train on; `auto` takes a GPU where there is one.
-        devices: how many of them; one for now, which is also what `auto` means.
+        devices: how many of them on each node, a process each: the same model is trained on one or many. `auto` takes
+            all GPUs, or one process on the CPU; under torchrun or srun, as many as they started.
+        num_nodes: machines; more than one are started by torchrun or srun.
+        strategy: how several processes share the work. `ddp` holds the whole model in each.
+        precision: 32; 64 (double); bf16-mixed or 16-mixed: networks in half precision, weights and all that is computed
+            from the networks' outputs in float32. Evaluation is in full precision always.
+        microbatch: examples that go through the networks at a time, a divisor of each process's part of the batch, or
+            null for all of it: the same step in less memory. Not with parts that compare examples with each other.
         gradient_clip: the largest norm that the gradient of one optimiser keeps, or null.
         validate_every: epochs between two validations; the last epoch always ends with one.
         checkpoint_every: optimiser steps between two checkpoints, besides the one at each epoch's end, or null.
@@ -35,6 +56,10 @@ class Trainer:
     max_time: float | None = None
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int | Literal["auto"] = "auto"
+    num_nodes: int = 1
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    precision: Literal[32, 64, "bf16-mixed", "16-mixed"] = 32
+    microbatch: int | None = None
     gradient_clip: float | None = None
     validate_every: int = 1
     checkpoint_every: int | None = None
@@ -46,13 +71,30 @@ class Trainer:
             raise OptionError(
                 "max_epochs", found="no limit", expected="max_epochs, max_steps or max_time", write="max_epochs: 20"
             )
-        for option in ("max_epochs", "max_steps", "validate_every", "checkpoint_every", "log_every", "early_stopping"):
+        for option in _COUNTS:
             number = getattr(self, option)
-            if number is not None and number < 1:
+            if isinstance(number, int) and number < 1:
                 raise OptionError(option, found=number, expected="1 or more")
         for option in ("max_time", "gradient_clip"):
             number = getattr(self, option)
             if number is not None and number <= 0:
                 raise OptionError(option, found=number, expected="a number above 0")
-        if self.devices not in ("auto", 1):
-            raise OptionError("devices", found=self.devices, expected="1: training on several is not built yet")
+        if self.strategy == "fsdp":
+            raise OptionError(
+                "strategy",
+                found="fsdp, which shards weights that are too large for one device",
+                expected="ddp: each process holds the whole model; sharded weights are not built",
+                write="strategy: ddp",
+            )
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether training is on a GPU: asked for, or there."""
+        return self.accelerator == "gpu" or (self.accelerator == "auto" and torch.cuda.is_available())
+
+    @property
+    def processes(self) -> int:
+        """Processes on each node, when nobody has started them yet."""
+        if self.devices != "auto":
+            return self.devices
+        return torch.cuda.device_count() if self.on_gpu else 1

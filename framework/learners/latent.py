@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +21,20 @@ from framework.learner import Learner, Loss, register_learner
 from framework.objective import Objective
 from framework.optimizer import Optimizer
 from framework.prior import Prior
+from framework.randomness import Keys
 from framework.schedule import Counters
+
+
+@dataclass(frozen=True)
+class _Latents:
+    """The posteriors and latents of the examples here, those of the whole batch, and the prior."""
+
+    q: Distribution
+    z: Tensor  # [B, D]
+    whole_q: Distribution
+    whole_z: Tensor
+    p: Distribution
+
 
 _METRICS = ("objective", "reconstruction", "elbo")
 
@@ -68,22 +83,25 @@ class Latent(Learner):
         super().__init__()
         self.latent_dim = latent_dim
         self.encoder, self.decoder, self.prior = encoder, decoder, prior
-        self.objective = _objective(divergences)
+        self.objective = _objective_of(divergences)
         self.optimizer = optimizer
         # The ELBO's KL is taken from the objective where it is a term, so as not to be computed twice.
         kl = [leaf.label for leaf in self.objective.leaves if divergence_registry.name_of(leaf.divergence) == "kl"]
         self._kl_label = kl[0] if kl else None
         self.notes = self._check(facts)
 
-    def losses(self, batch: Tensor, counters: Counters, keys: Callable[[str], None]) -> Iterator[Loss]:
-        total, metrics = self._forward(batch, counters, keys)
+    def losses(self, batch: Tensor, counters: Counters, keys: Keys) -> Iterator[Loss]:
+        latents = self._encode(batch, keys)
+        for label, loss, metrics in self.objective.critic_losses(latents.whole_q, latents.p, latents.whole_z, keys):
+            yield Loss(loss, f"critic/{label}", metrics)
+        total, metrics = self._objective(batch, latents, counters, keys)
         yield Loss(total, "main", metrics)
 
-    def evaluate(self, batch: Tensor, keys: Callable[[str], None]) -> dict[str, Tensor]:
-        return self._forward(batch, None, keys)[1]
+    def evaluate(self, batch: Tensor, keys: Keys) -> dict[str, Tensor]:
+        return self._objective(batch, self._encode(batch, keys), None, keys)[1]
 
     def optimizers(self) -> dict[str, Optimizer]:
-        return {"main": self.optimizer(self.parameters())}
+        return {name: make() for name, _, make in self._optimizers()}
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Return E[x'|z] at the posterior's mean, [B, *input_shape]."""
@@ -95,18 +113,22 @@ class Latent(Learner):
         likelihood: Distribution = self.decoder(z)
         return likelihood.mean
 
-    def _forward(
-        self, x: Tensor, counters: Counters | None, keys: Callable[[str], None]
+    def _encode(self, x: Tensor, keys: Keys) -> _Latents:
+        with keys("encode"):
+            q: Distribution = self.encoder(x)
+        with keys("z"):
+            whole_q, whole_z, z = keys.share.sample(q)
+        return _Latents(q, z, whole_q, whole_z, self.prior())
+
+    def _objective(
+        self, x: Tensor, latents: _Latents, counters: Counters | None, keys: Keys
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        keys("encode")
-        q: Distribution = self.encoder(x)
-        keys("z")
-        z = q.rsample()  # [B, D]
-        keys("decode")
-        likelihood: Distribution = self.decoder(z)
+        q, p, z = latents.q, latents.p, latents.z
+        with keys("decode"):
+            likelihood: Distribution = self.decoder(z)
         reconstruction = -likelihood.log_prob(x).mean()
-        p: Distribution = self.prior()
-        divergence, parts = self.objective(q, p, z, counters=counters, keys=keys)
+        whole = (latents.whole_q, latents.whole_z)
+        divergence, parts = self.objective(q, p, z, counters=counters, keys=keys, whole=whole)
         total = reconstruction + divergence
         metrics = {"objective": total.detach(), "reconstruction": reconstruction.detach(), **parts}
         if self._has_elbo:
@@ -142,6 +164,16 @@ class Latent(Learner):
             notes.append("no elbo: the posterior is deterministic and has no density")
         return tuple(notes)
 
+    def _optimizers(self) -> Iterator[tuple[str, str, Callable[[], Optimizer]]]:
+        """Yield the name of each optimiser, its option in the recipe, and what makes it."""
+        critics = self.objective.critics
+        theirs = {parameter for divergence in critics.values() for parameter in divergence.critic.parameters()}
+        own = [parameter for parameter in self.parameters() if parameter not in theirs]
+        yield "main", "optimizer", partial(self.optimizer, own)
+        for label, divergence in critics.items():
+            option = f"divergences.{label.split('/')[0]}"
+            yield f"critic/{label}", option, partial(divergence.optimizer, divergence.critic.parameters())
+
     def _divergence_misfits(self, q: Distribution, p: Distribution) -> Iterator[OptionError]:
         for leaf in self.objective.leaves:
             option = f"divergences.{leaf.label.split('/')[0]}"
@@ -156,23 +188,21 @@ class Latent(Learner):
                 )
             elif q.event_shape == p.event_shape == (self.latent_dim,):
                 # Runs each once: what is wrong shows here, and estimators can say what they do.
+                keys = Keys(0, "check", 0)
                 try:
-                    Objective({leaf.label: Term(leaf.divergence)})(q, p, q.rsample(), counters=None, keys=_no_keys)
+                    Objective({leaf.label: Term(leaf.divergence)})(q, p, q.rsample(), counters=None, keys=keys)
                 except ValueError as error:
                     yield OptionError(option, found=str(error), expected="parts that it can compare")
 
     def _optimizer_misfits(self) -> Iterator[OptionError]:
         # torch looks at learning rates and the like when it is given parameters
-        try:
-            self.optimizers()
-        except OptionError as error:
-            yield OptionError(f"optimizer.{error.option}", found=error.found, expected=error.expected)
-        except ValueError as error:
-            yield OptionError("optimizer", found=str(error), expected="settings that the optimiser accepts")
-
-
-def _no_keys(site: str) -> None:
-    """Leave the random numbers as they are."""
+        for _, option, make in self._optimizers():
+            try:
+                make()
+            except OptionError as error:
+                yield OptionError(f"{option}.{error.option}", found=error.found, expected=error.expected)
+            except ValueError as error:
+                yield OptionError(option, found=str(error), expected="settings that the optimiser accepts")
 
 
 def _shape_misfits(
@@ -198,7 +228,7 @@ def _shape_misfits(
         )
 
 
-def _objective(divergences: dict[str, Term]) -> Objective:
+def _objective_of(divergences: dict[str, Term]) -> Objective:
     try:
         return Objective(divergences)
     except IncompatibleParts as error:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 # A server process that has imported everything and computed nothing: each run is forked from it in milliseconds.
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["framework.run", "framework.module", "framework_plugins"])
+_context.set_forkserver_preload(["framework.run", "framework.module", "framework_plugins", "framework.distributed"])
 
 
 def start(target: Callable[..., None], *arguments: Any) -> int:
@@ -30,23 +30,23 @@ def train(recipe: Path, root: Path, overrides: Sequence[str], killed_at: str | N
     from framework import run as running
     from framework.prepare import prepare
 
-    _quiet()
+    quiet()
     if killed_at is not None:
         _ARM[killed_at]()
-    running.run(prepare(recipe, overrides, [], root / "no-data"), root, _console())
+    running.run(prepare(recipe, overrides, [], root / "no-data"), root, console())
 
 
 def go_on(run: Path, overrides: Sequence[str], killed_at: str | None = None) -> None:
     """`fw resume`, killed at one of the moments of `_ARM`."""
-    from framework.resume import resume
+    from framework.resume import prepare_resumption, resume
 
-    _quiet()
+    quiet()
     if killed_at is not None:
         _ARM[killed_at]()
-    resume(run, overrides, run / "no-data", _console())
+    resume(prepare_resumption(run, overrides, run / "no-data"), console())
 
 
-def _quiet() -> None:
+def quiet() -> None:
     import warnings
 
     import torch
@@ -60,11 +60,11 @@ def _quiet() -> None:
     os.environ["WANDB_MODE"] = "disabled"
 
 
-def _console() -> Console:
+def console() -> Console:
     return Console(file=Path(os.devnull).open("w"))
 
 
-def _kill_on_call(owner: Any, name: str, call: int, *, after: bool = False) -> None:
+def kill_on_call(owner: Any, name: str, call: int, *, after: bool = False) -> None:
     """Make the n-th call of a function the process's last."""
     function = getattr(owner, name)
     calls = 0
@@ -85,32 +85,32 @@ def _kill_on_call(owner: Any, name: str, call: int, *, after: bool = False) -> N
 def _in_a_training_step() -> None:
     from framework.optimizer import Optimizer
 
-    _kill_on_call(Optimizer, "step", 47, after=True)
+    kill_on_call(Optimizer, "step", 47, after=True)
 
 
 def _before_the_first_checkpoint() -> None:
     from framework.optimizer import Optimizer
 
-    _kill_on_call(Optimizer, "step", 7, after=True)
+    kill_on_call(Optimizer, "step", 7, after=True)
 
 
 def _in_validation() -> None:
     from framework.learners.latent import Latent
 
-    _kill_on_call(Latent, "evaluate", 6)
+    kill_on_call(Latent, "evaluate", 6)
 
 
 def _while_the_first_checkpoint_is_written() -> None:
     from framework import checkpoint
 
-    _kill_on_call(checkpoint, "_manifest", 1)
+    kill_on_call(checkpoint, "_manifest", 1)
 
 
 def _while_a_checkpoint_is_written() -> None:
     from framework import checkpoint
 
     # The second checkpoint, when its bytes are on the disk and no name has moved yet.
-    _kill_on_call(checkpoint, "_manifest", 2)
+    kill_on_call(checkpoint, "_manifest", 2)
 
 
 def _between_the_renames_of_a_checkpoint() -> None:
@@ -134,13 +134,13 @@ def _between_the_renames_of_a_checkpoint() -> None:
 def _at_the_end_of_an_epoch() -> None:
     from framework.module import Module
 
-    _kill_on_call(Module, "_flush_window", 5, after=True)
+    kill_on_call(Module, "_flush_window", 5, after=True)
 
 
 def _after_the_last_checkpoint() -> None:
-    from framework.module import Module
+    from framework import run as running
 
-    _kill_on_call(Module, "test", 1)
+    kill_on_call(running, "_take_best_weights", 1)
 
 
 _ARM: dict[str, Callable[[], None]] = {

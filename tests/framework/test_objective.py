@@ -6,14 +6,23 @@ The divergences here return numbers that the test chooses, so that sums are exac
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from framework import CompositeDivergence, Counters, Divergence, IncompatibleParts, Objective, Schedule, Term
+from framework import (
+    CompositeDivergence,
+    Counters,
+    Divergence,
+    IncompatibleParts,
+    Keys,
+    Objective,
+    Schedule,
+    Term,
+    randomness,
+)
 from framework.distributions import DiagonalGaussian, StandardNormal
 from framework_plugins.divergences.beta import Beta
 from framework_plugins.divergences.infovae import InfoVAE
@@ -62,15 +71,14 @@ class Dip(Schedule):
         return -1.0 if 40 <= counters.optimizer_steps <= 60 else 1.0
 
 
-def no_keys(site: str) -> None:
-    pass
+KEYS = Keys(0, "test", 0)
 
 
 def evaluate(
     objective: Objective,
     numbers: list[float],
     counters: Counters | None = None,
-    keys: Callable[[str], None] = no_keys,
+    keys: Keys = KEYS,
 ) -> tuple[float, dict[str, float]]:
     z = torch.tensor(numbers)[:, None]  # [B, 1]
     q, p = DiagonalGaussian(z, torch.zeros_like(z)), StandardNormal(1, z)
@@ -95,7 +103,7 @@ def test_the_sum_has_the_weights_and_the_parts_have_none() -> None:
 def test_parts_are_detached_and_the_total_is_not() -> None:
     z = torch.ones(2, 1, requires_grad=True)
     objective = Objective({"one": Term(OfEach(), 4.0)})
-    total, parts = objective(DiagonalGaussian(z, z), StandardNormal(1, z), z, counters=None, keys=no_keys)
+    total, parts = objective(DiagonalGaussian(z, z), StandardNormal(1, z), z, counters=None, keys=KEYS)
     assert not parts["one"].requires_grad
     assert torch.equal(torch.autograd.grad(total, z)[0], torch.full((2, 1), 2.0))  # 4/B
 
@@ -139,19 +147,20 @@ def test_weights_are_those_of_the_counters_and_final_without() -> None:
     assert evaluate(objective, [8.0], None)[0] == 8.0
 
 
-def test_keys_are_asked_once_for_each_aggregate_part_with_its_label() -> None:
+def test_keys_are_asked_once_for_each_aggregate_part_with_its_label(monkeypatch: pytest.MonkeyPatch) -> None:
     sites: list[str] = []
     first, second = OfAll(), OfAll()
     terms = {"a": Term(first), "b": Term(OfEach()), "c": Term(Both(d=Term(second), e=Term(OfEach())))}
 
-    def keys(site: str) -> None:
-        sites.append(site)
+    def rekey(seed: int, stream: str, counter: int) -> None:
+        sites.append(stream)
         torch.manual_seed(7)
 
+    monkeypatch.setattr(randomness, "rekey", rekey)
     state = torch.get_rng_state()
-    evaluate(Objective(terms), [1.0], keys=keys)
+    evaluate(Objective(terms), [1.0])
     torch.set_rng_state(state)
-    assert sites == ["divergence/a", "divergence/c/d"]
+    assert sites == ["test/divergence/a", "test/divergence/c/d"]
     assert torch.equal(first.drawn, second.drawn)  # each is keyed before it draws
 
 

@@ -17,7 +17,8 @@ from framework import run as running
 from framework.errors import NonFiniteError, RecipeError
 from framework.learners.latent import Latent
 from framework.prepare import prepare
-from framework.resume import resume
+from framework.resume import prepare_resumption
+from framework.resume import resume as go_on
 
 RECIPE = """
 name: small
@@ -31,6 +32,10 @@ divergences: {kl: {}}
 optimizer: {name: adam, lr: 0.01}
 trainer: {max_epochs: 2, log_every: 20, accelerator: cpu}
 """
+
+
+def resume(path: Path, overrides: list[str], data_directory: Path) -> running.Outcome:
+    return go_on(prepare_resumption(path, overrides, data_directory), Console(quiet=True))
 
 
 @pytest.fixture
@@ -238,7 +243,7 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on(
     assert f"stopped by {number.name}; go on with: fw resume" in (stopped.directory / "log.txt").read_text()
     monkeypatch.undo()
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    resumed = resume(stopped.directory, [], recipe.parent, Console(quiet=True))
+    resumed = resume(stopped.directory, [], recipe.parent)
     unbroken = run(recipe)
     assert resumed.summary is not None
     assert unbroken.summary is not None
@@ -267,7 +272,7 @@ def test_a_resume_that_fails_leaves_the_finished_run_as_it_was(recipe: Path) -> 
     before = (directory / "recipe.yaml").read_text()
     (directory / "metrics.jsonl").write_text("")
     with pytest.raises(OSError, match="has lost records: 0 bytes are there"):
-        resume(directory, ["trainer.max_steps=6"], recipe.parent, Console(quiet=True))
+        resume(directory, ["trainer.max_steps=6"], recipe.parent)
     assert (directory / "summary.json").exists()
     assert (directory / "recipe.yaml").read_text() == before
 
@@ -351,6 +356,6 @@ def test_a_divergence_by_a_stranger_trains(recipe: Path) -> None:
     assert energies[1] < 0.5 * energies[0], "its weight has drawn the aggregate posterior to the prior"
     environment = json.loads((outcome.directory / "environment.json").read_text())
     assert [Path(known["file"]).name for known in environment["plugins"]] == ["energy.py"]
-    longer = resume(outcome.directory, ["trainer.max_epochs=7"], recipe.parent, Console(quiet=True))
+    longer = resume(outcome.directory, ["trainer.max_epochs=7"], recipe.parent)
     assert longer.summary is not None
     assert longer.summary["epoch"] == 7

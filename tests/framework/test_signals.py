@@ -20,13 +20,15 @@ def test_the_first_signal_asks_and_the_handlers_are_put_back() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_the_second_signal_ends_the_process_at_once_with_75() -> None:
+def test_the_second_signal_ends_the_process_at_once_with_75_and_one_that_comes_twice_does_not() -> None:
     program = """
-import signal
-from framework.signals import StopRequest, stop_on_signals
+import signal, time
+from framework.signals import ONE, StopRequest, stop_on_signals
 with stop_on_signals(StopRequest()):
     signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
     print("going on", flush=True)
+    time.sleep(ONE)
     signal.raise_signal(signal.SIGINT)
     print("never")
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from functools import partial
 
 import numpy
 import pytest
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from framework import CompositeDivergence, Decoder, Divergence, Encoder, Prior, Term
+from framework import AdversarialDivergence, CompositeDivergence, Decoder, Divergence, Encoder, Optimizer, Prior, Term
 from framework.distributions import BernoulliLogits, DiagonalGaussian, StandardNormal
 from framework.testing import check_decoder, check_divergence, check_encoder, check_prior
 
@@ -220,6 +221,133 @@ def test_a_composite_is_checked_by_its_terms() -> None:
         check_divergence(Pair(one=Good(), two=Draws()))
     with pytest.raises(AssertionError, match=r"^Pair: a composite has terms; return at least one from terms\(\)$"):
         check_divergence(Pair())
+
+
+class GoodCritic(AdversarialDivergence):
+    """A linear critic: obeys every law."""
+
+    def __init__(self) -> None:
+        sgd = partial(torch.optim.SGD, lr=0.1)
+        critic = nn.Linear(3, 1)
+        super().__init__(critic=critic, optimizer=lambda parameters: Optimizer(sgd(parameters), 0.1))
+
+    def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+        return nn.functional.softplus(-self.critic(z)).mean()
+
+    def critic_loss(self, q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        w = self.draw(p, len(z))
+        return self.loss(w, z), {"gap": (self.critic(w).mean() - self.critic(z).mean()).detach()}
+
+    def draw(self, p: Distribution, count: int) -> Tensor:
+        return p.sample(torch.Size([count]))
+
+    def loss(self, w: Tensor, z: Tensor) -> Tensor:
+        return nn.functional.softplus(-self.critic(w)).mean() + nn.functional.softplus(self.critic(z)).mean()
+
+
+class DetachedValue(GoodCritic):
+    """Frozen, it has no gradient: it moves with the critic alone, and with q's mean."""
+
+    def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+        return nn.functional.softplus(-self.critic(z.detach())).mean() + q.mean.mean()
+
+
+class UnsummedCritic(GoodCritic):
+    def loss(self, w: Tensor, z: Tensor) -> Tensor:
+        return nn.functional.softplus(-self.critic(w)).squeeze(1)
+
+
+class NotFiniteCritic(GoodCritic):
+    def loss(self, w: Tensor, z: Tensor) -> Tensor:
+        return super().loss(w, z) / 0
+
+
+class SingleCritic(GoodCritic):
+    def loss(self, w: Tensor, z: Tensor) -> Tensor:
+        return super().loss(w, z).float()
+
+
+class NumPysCritic(GoodCritic):
+    def loss(self, w: Tensor, z: Tensor) -> Tensor:
+        return super().loss(w, z) * numpy.random.default_rng().random()
+
+
+class ClampsLatents(GoodCritic):
+    def loss(self, w: Tensor, z: Tensor) -> Tensor:
+        return super().loss(w, z.clamp_(-0.1, 0.1))
+
+
+class GraphInMetrics(GoodCritic):
+    def critic_loss(self, q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, metrics = super().critic_loss(q, p, z)
+        return loss, {**metrics, "loss_again": loss, "each": self.critic(z).detach()}
+
+
+class Reparametrises(GoodCritic):
+    """Its loss would move a learned prior."""
+
+    def draw(self, p: Distribution, count: int) -> Tensor:
+        return p.rsample(torch.Size([count]))
+
+
+class DrawsLatentsAgain(GoodCritic):
+    """Its loss would move the encoder."""
+
+    def critic_loss(self, q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return super().critic_loss(q, p, q.rsample())
+
+
+class WithoutBias(GoodCritic):
+    def loss(self, w: Tensor, z: Tensor) -> Tensor:
+        return (self.critic(z) - self.critic(w)).square().mean()
+
+
+class LearnsNothing(GoodCritic):
+    def __init__(self) -> None:
+        super().__init__()
+        self.critic.requires_grad_(False)
+
+
+ALONE = "critic_loss moves the critic alone and has no gradient to q's or p's parameters; take z for q, p.sample"
+
+
+@pytest.mark.parametrize(
+    ("part", "law"),
+    [
+        (
+            DetachedValue(),
+            "the value has a finite gradient that is not zero to z while the critic is frozen; "
+            "compute it from the critic at z, without detach or no_grad",
+        ),
+        (UnsummedCritic(), "expected one critic_loss for the batch, of shape [], found [6]; take the mean"),
+        (NotFiniteCritic(), "values are finite, found inf; look for a division by zero"),
+        (SingleCritic(), "torch.float64 in is torch.float64 out, found torch.float32; make constants with"),
+        (
+            NumPysCritic(),
+            "critic_loss is a function of (q, p, z) and torch's default generator alone; "
+            "draw with torch's default generator, and keep nothing from one call to the next",
+        ),
+        (ClampsLatents(), "inputs are left as they were; change no input in place"),
+        (
+            GraphInMetrics(),
+            "the metrics of critic_loss are of shape [] and have no graph, found ['loss_again', 'each']; "
+            "take the mean, and detach it",
+        ),
+        (Reparametrises(), ALONE),
+        (DrawsLatentsAgain(), ALONE),
+        (
+            WithoutBias(),
+            "critic_loss has a finite gradient that is not zero to each parameter of the critic, "
+            "found none to ['bias']; compute it with differentiable operations, and drop parameters",
+        ),
+        (LearnsNothing(), "a critic has parameters that are learned; make it an nn.Module with some"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Divergence) else "",
+)
+def test_a_critic_that_breaks_a_law_is_told_which(part: AdversarialDivergence, law: str) -> None:
+    check_divergence(GoodCritic())
+    with pytest.raises(AssertionError, match=f"^{re.escape(f'{type(part).__name__}: {law}')}"):
+        check_divergence(part)
 
 
 class GoodEncoder(Encoder):

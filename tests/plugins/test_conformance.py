@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
@@ -16,15 +17,19 @@ from framework.options import REQUIRED, alternatives, options_of
 from framework.prior import priors
 from framework.registry import Entry, Registry
 from framework.testing import check_decoder, check_divergence, check_encoder, check_prior
+from framework_plugins.optimizers.adam import adam
 
 LATENT_DIM = 3
 IMAGE = (2, 5, 6)
 # What a constructor requires beside its context, by (kind, name); a new part with such options needs a line here.
+# A critic's optimiser is built later, with the critic's parameters: its option is a function.
 REQUIRED_OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("encoder", "mlp"): {"hidden": [8]},
     ("encoder", "conv"): {"channels": [4, 4]},
     ("decoder", "mlp"): {"hidden": [8]},
     ("decoder", "conv"): {"channels": [4, 4]},
+    ("divergence", "adversarial"): {"hidden": [8], "optimizer": partial(adam, lr=1e-3)},
+    ("divergence", "density_ratio_total_correlation"): {"hidden": [8], "optimizer": partial(adam, lr=1e-3)},
     ("divergence", "beta"): {"beta": 4.0, "of": "kl"},
     ("divergence", "infovae"): {"alpha": 0.0, "lambda": 10.0, "of": "mmd"},
 }

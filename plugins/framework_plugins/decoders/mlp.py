@@ -21,6 +21,7 @@ class MLPDecoder(Decoder):
         input_shape: the shape of an example, of any rank and size.
         hidden: units of each hidden layer, from the latent's side.
         activation: the non-linearity after each.
+        dropout: the share of each hidden layer's units that a training step sets to zero.
         likelihood: `bernoulli`, `gaussian` or `continuous_bernoulli`.
         sigma: σ of the Gaussian in the data's unit; 1 when left out.
         learn_sigma: whether σ is learned.
@@ -33,12 +34,13 @@ class MLPDecoder(Decoder):
         input_shape: tuple[int, ...],
         hidden: list[int],
         activation: Activation = "relu",
+        dropout: float = 0.0,
         likelihood: LikelihoodName = "bernoulli",
         sigma: float | None = None,
         learn_sigma: bool = False,
     ) -> None:
         super().__init__()
-        outputs = mlp(latent_dim, hidden, math.prod(input_shape), activation=activation)
+        outputs = mlp(latent_dim, hidden, math.prod(input_shape), activation=activation, dropout=dropout)
         self.trunk = nn.Sequential(outputs, Reshape(input_shape))
         self.likelihood = Likelihood(
             input_shape=input_shape, likelihood=likelihood, sigma=sigma, learn_sigma=learn_sigma

@@ -21,6 +21,7 @@ class MLPEncoder(Encoder):
         latent_dim: D.
         hidden: units of each hidden layer.
         activation: the non-linearity after each.
+        dropout: the share of each hidden layer's units that a training step sets to zero.
         posterior: `gaussian`, or `deterministic` for a plain autoencoder.
         scale: how a Gaussian's σ is made positive, `exp` or `softplus`.
 
@@ -37,12 +38,13 @@ class MLPEncoder(Encoder):
         latent_dim: int,
         hidden: list[int],
         activation: Activation = "relu",
+        dropout: float = 0.0,
         posterior: PosteriorName = "gaussian",
         scale: ScaleName = "exp",
     ) -> None:
         super().__init__()
         pixels = math.prod(input_shape)
-        self.trunk = nn.Sequential(nn.Flatten(), mlp(pixels, hidden, activation=activation))
+        self.trunk = nn.Sequential(nn.Flatten(), mlp(pixels, hidden, activation=activation, dropout=dropout))
         self.posterior = Posterior(
             features=[pixels, *hidden][-1], latent_dim=latent_dim, posterior=posterior, scale=scale
         )

@@ -20,11 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal, Normal
 
-from framework import Counters, Decoder, Divergence, Encoder, Facts, IncompatibleParts, Prior, Term
+from framework import Counters, Decoder, Divergence, Encoder, Facts, IncompatibleParts, Prior, Term, randomness
 from framework.distributions import DiagonalGaussian
 from framework.learners.latent import Latent
 from framework.randomness import Keys
 from framework_plugins.decoders.mlp import MLPDecoder
+from framework_plugins.divergences.adversarial import Adversarial
 from framework_plugins.divergences.beta import Beta
 from framework_plugins.divergences.infovae import InfoVAE
 from framework_plugins.divergences.kl import KL
@@ -330,10 +331,16 @@ def test_adding_a_term_does_not_change_anothers_noise() -> None:
     assert two["other"] != one["mmd"]  # drawn at a site of its own
 
 
-def test_the_sites_of_a_step_are_keyed_in_order() -> None:
+def test_the_sites_of_a_step_are_keyed_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     sites: list[str] = []
-    list(learner({"mmd": Term(MMD(latent_dim=D)), "kl": Term(KL())}).losses(examples(), NOW, sites.append))
-    assert sites == ["encode", "z", "decode", "divergence/mmd"]
+    monkeypatch.setattr(randomness, "rekey", lambda seed, stream, counter: sites.append(stream))
+    critic = Adversarial(latent_dim=D, hidden=[], optimizer=functools.partial(adam, lr=0.1)).double()
+    terms = {"mmd": Term(MMD(latent_dim=D)), "kl": Term(KL()), "adversarial": Term(critic)}
+    latent = learner(terms)
+    sites.clear()
+    list(latent.losses(examples(), NOW, KEYS))
+    expected = ["encode", "z", "critic/adversarial", "decode", "divergence/mmd", "divergence/adversarial"]
+    assert sites == [f"{KEYS.stream}/{site}" for site in expected]
 
 
 def test_the_same_keys_give_the_same_step_and_others_another() -> None:
