@@ -34,6 +34,7 @@ def describe_environment(prepared: Prepared, device: torch.device, step: int) ->
         "seed": prepared.recipe.seed,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "platform": platform.platform(),
+        "processes": prepared.processes,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else threads,
         "git": _git_commit(),
         "data": {"description": source.description, "location": source.location, "sha256": source.sha256},

@@ -123,14 +123,14 @@ class Module(LightningModule):
         return [optimizer.algorithm for optimizer in self.named_optimizers.values()]
 
     def on_fit_start(self) -> None:
-        # Lightning has just put its own handler for SIGTERM in place of ours: it waits, inside the handler, for
-        # processes that may never hear of it.
-        self._stop.listen()
         data = self.dataset
         train, validation, test = (_on(split, self.device) for split in (data.train, data.validation, data.test))
         self.dataset = replace(data, train=train, validation=validation, test=test)
 
     def on_train_start(self) -> None:
+        # Lightning has just put its own handler for SIGTERM before ours: it waits, inside the handler, for processes
+        # that may never hear of it.
+        self._stop.listen()
         self._clock = time.perf_counter()
 
     def training_step(self, chunk: tuple[Tensor, ...], batch_index: int) -> None:

@@ -140,7 +140,8 @@ def announce(
     for plugin in prepared.broken:
         report.warn(str(plugin))
     parameters = sum(parameter.numel() for parameter in prepared.built.learner.parameters())
-    report.say(f"{recipe.name}, seed {recipe.seed}, on {device}: {parameters:,} parameters", "bold")
+    where = device.type if prepared.processes == 1 else f"{prepared.processes} processes, {device.type}"
+    report.say(f"{recipe.name}, seed {recipe.seed}, on {where}: {parameters:,} parameters", "bold")
     report.say(f"data: {dataset.source.description}, from {dataset.source.location}")
     for objective in objectives(prepared.built.learner):
         report.say(f"objective: {objective.formula('reconstruction')}")

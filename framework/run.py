@@ -273,7 +273,9 @@ def _strategy(prepared: Prepared) -> DDPStrategy:
     learner, shape = prepared.built.learner, prepared.dataset.facts.input_shape
     parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     batch = torch.zeros(2, *shape, dtype=parameters[0].dtype)
+    learner.eval()  # a training pass would refine what a spectral norm keeps
     first = next(learner.losses(batch, Counters(), Keys(0, "check", 0)))
+    learner.train()
     gradients = torch.autograd.grad(first.value, parameters, allow_unused=True)
     some_are_left_out = any(gradient is None for gradient in gradients)
-    return DDPStrategy(find_unused_parameters=some_are_left_out, broadcast_buffers=False)
+    return DDPStrategy(find_unused_parameters=some_are_left_out)

@@ -87,7 +87,8 @@ def list_registered(kind: str | None, plugins: Sequence[Path]) -> str:
     lines = []
     for registry in (known[wanted],) if wanted else known.values():
         lines.append(registry.kind)
-        lines += [f"  {entry.name:<24}{_first_line(entry)}" for entry in registry]
+        width = max(24, *(len(entry.name) + 2 for entry in registry))
+        lines += [f"  {entry.name:<{width}}{_first_line(entry)}" for entry in registry]
     return "\n".join([*lines, *warnings(broken)])
 
 

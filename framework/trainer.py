@@ -97,4 +97,4 @@ class Trainer:
         """Processes on each node, when nobody has started them yet."""
         if self.devices != "auto":
             return self.devices
-        return torch.cuda.device_count() if self.on_gpu else 1
+        return max(1, torch.cuda.device_count()) if self.on_gpu else 1

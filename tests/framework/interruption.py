@@ -66,17 +66,23 @@ def console() -> Console:
 
 def kill_on_call(owner: Any, name: str, call: int, *, after: bool = False) -> None:
     """Make the n-th call of a function the process's last."""
+    on_call(owner, name, call, lambda: os.kill(os.getpid(), signal.SIGKILL), after=after)
+
+
+def on_call(owner: Any, name: str, call: int, deed: Callable[[], object], *, after: bool = False) -> None:
+    """Do something before, or after, the n-th call of a function from now on."""
     function = getattr(owner, name)
     calls = 0
 
     def counted(*arguments: Any, **options: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == call and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
+        now = calls == call
+        if now and not after:
+            deed()
         result = function(*arguments, **options)
-        if calls == call:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if now and after:
+            deed()
         return result
 
     setattr(owner, name, counted)

@@ -73,7 +73,7 @@ TYPOS = (
         changed("encoder: {name: mlp, hidden", "encoder: {name: mlp, hiden"),
         "6:22",
         "encoder.hiden: encoder 'mlp' has no option 'hiden'",
-        expected="one of activation, hidden, input_shape, latent_dim, name, posterior, scale",
+        expected="one of activation, dropout, hidden, input_shape, latent_dim, name, posterior, scale",
         write="hidden",
     ),
     Broken(
@@ -304,7 +304,7 @@ VALUES = (
         expected="1 or less: 1 − alpha is the weight of the KL",
     ),
     Broken(
-        "devices", changed("1}\n", "1, devices: 2}\n"), "12:35", "trainer.devices: this value is refused", found="2"
+        "devices", changed("1}\n", "1, devices: 0}\n"), "12:35", "trainer.devices: this value is refused", found="0"
     ),
     Broken("no epochs", changed("epochs: 1", "epochs: 0"), "12:23", "trainer.max_epochs: this value", found="0"),
     Broken("a negative seed", changed("seed: 0", "seed: -1"), "2:7", "seed: a seed is 0 or more", found="-1"),
@@ -573,7 +573,7 @@ def test_everything_that_is_wrong_is_in_one_report() -> None:
 
 def test_everything_that_does_not_go_together_is_in_one_report() -> None:
     text = (
-        changed("1}\n", "1, devices: 2}\n")
+        changed("1}\n", "1, devices: 0}\n")
         .replace("weight: 1.0", "weight: -1")
         .replace("batch_size: 32", "batch_size: 0")
     )

@@ -117,7 +117,7 @@ def test_list_shows_every_kind_and_one_alone() -> None:
     assert {"learner", "encoder", "divergence", "data", "schedule", "optimizer"} <= set(result.stdout.splitlines())
     result = fw("list", "divergences")
     assert result.exit_code == 0
-    assert result.stdout.startswith("divergence\n  beta ")
+    assert result.stdout.startswith("divergence\n  adversarial ")
     assert "encoder" not in result.stdout.splitlines()
 
 
@@ -213,7 +213,7 @@ def test_a_strangers_divergence_is_listed_shown_and_used() -> None:
     plugin = ("--plugin", "energy.py")
     listed = fw("list", "divergences", *plugin)
     assert (
-        "  energy                  Energy distance of the aggregate posterior to the prior; units of z.\n"
+        "  energy                           Energy distance of the aggregate posterior to the prior; units of z.\n"
         in listed.stdout
     )
     shown = fw("show", "energy", *plugin)

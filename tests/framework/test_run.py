@@ -169,13 +169,13 @@ def test_max_steps_ends_within_an_epoch_and_validates(recipe: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run_before_the_optimiser(
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward = Latent._forward
+    forward = Latent._objective
 
-    def poisoned(self: Latent, x: torch.Tensor, counters: Any, keys: Any) -> Any:
-        total, metrics = forward(self, x, counters, keys)
+    def poisoned(self: Latent, x: torch.Tensor, latents: Any, counters: Any, keys: Any) -> Any:
+        total, metrics = forward(self, x, latents, counters, keys)
         return (total * math.nan if counters is not None and counters.optimizer_steps == 30 else total), metrics
 
-    monkeypatch.setattr(Latent, "_forward", poisoned)
+    monkeypatch.setattr(Latent, "_objective", poisoned)
     with pytest.raises(NonFiniteError, match=r"optimiser step 31: the loss is nan, the norm of its gradient nan"):
         run(recipe)
     (directory,) = (recipe.parent / "runs" / "small").iterdir()
@@ -228,14 +228,14 @@ def test_gradient_clip_bounds_a_step(recipe: Path) -> None:
 def test_a_signal_saves_and_stops_and_the_run_goes_on(
     recipe: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    forward = Latent._forward
+    forward = Latent._objective
 
-    def signalled(self: Latent, x: torch.Tensor, counters: Any, keys: Any) -> Any:
+    def signalled(self: Latent, x: torch.Tensor, latents: Any, counters: Any, keys: Any) -> Any:
         if counters is not None and counters.optimizer_steps == 33:
             signal.raise_signal(number)
-        return forward(self, x, counters, keys)
+        return forward(self, x, latents, counters, keys)
 
-    monkeypatch.setattr(Latent, "_forward", signalled)
+    monkeypatch.setattr(Latent, "_objective", signalled)
     before = signal.getsignal(number)
     stopped = run(recipe)
     assert stopped.summary is None
@@ -264,7 +264,7 @@ def test_a_sigterm_between_two_chunks_of_minibatches_saves_as_well(
     monkeypatch.setattr(Module, "training_step", followed_by_a_signal)
     directory = run(recipe).directory
     state = torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True)
-    assert state["position"]["counters"]["optimizer_steps"] == 16
+    assert state["position"]["counters"]["optimizer_steps"] == 17  # the step after it
 
 
 def test_a_resume_that_fails_leaves_the_finished_run_as_it_was(recipe: Path) -> None:

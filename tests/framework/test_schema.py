@@ -84,7 +84,13 @@ def test_parts_are_checked_and_their_defaults_filled_in() -> None:
     assert (recipe.name, recipe.seed) == ("my_recipe", 0), "the file's name and seed 0 where the recipe says nothing"
     encoder = recipe.learner.options["encoder"]
     assert (encoder.entry.name, encoder.path) == ("mlp", "encoder")
-    assert encoder.options == {"hidden": [8], "activation": "relu", "posterior": "gaussian", "scale": "exp"}
+    assert encoder.options == {
+        "hidden": [8],
+        "activation": "relu",
+        "dropout": 0.0,
+        "posterior": "gaussian",
+        "scale": "exp",
+    }
     kl, other = recipe.learner.options["divergences"].values()
     assert isinstance(kl, Weighted)
     assert (kl.part.entry.name, kl.weight) == ("kl", 2.0)

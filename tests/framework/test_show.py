@@ -85,7 +85,7 @@ def test_one_kind_is_listed_by_its_singular_or_plural(kind: str) -> None:
     lines = list_registered(kind, []).splitlines()
     assert lines[0] == "divergence"
     assert [line.split()[0] for line in lines[1:]] == registries()["divergence"].names()
-    assert "  kl                      KL(q‖p) = E_q[log q(z) − log p(z)] of each example, in nats." in lines
+    assert "  kl                               KL(q‖p) = E_q[log q(z) − log p(z)] of each example, in nats." in lines
 
 
 def test_an_unknown_kind_is_refused_with_the_nearest() -> None:

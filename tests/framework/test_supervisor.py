@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from framework import supervisor as supervising
+from framework.signals import ONE
 from framework.supervisor import GRACE, command, supervise
 
 # What `command` starts in place of Python: it runs the program that the test has for its rank.
@@ -143,7 +144,7 @@ assert os.getsid(0) == os.getpid()
     ports = set()
     for rank in range(2):
         arguments, environment = json.loads((tmp_path / str(rank)).read_text())
-        assert arguments == ["-m", "framework", "run", "vae.yaml", "trainer.devices=2"]
+        assert arguments == ["-P", "-m", "framework", "run", "vae.yaml", "trainer.devices=2"]
         expected = {
             "RANK": str(rank),
             "WORLD_SIZE": "2",
@@ -317,7 +318,7 @@ def test_a_hangup_that_nohup_ignores_is_not_passed_on(supervisor: Supervisor, tm
 def test_the_second_signal_ends_ranks_at_once(supervisor: Supervisor) -> None:
     process = supervisor(STOPS_AT_ONCE, STOPS_AT_ONCE)
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
+    time.sleep(ONE + 0.2)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=5) == ("", "stopped at once; what was saved last can be resumed\n")

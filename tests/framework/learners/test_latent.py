@@ -334,7 +334,7 @@ def test_adding_a_term_does_not_change_anothers_noise() -> None:
 def test_the_sites_of_a_step_are_keyed_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     sites: list[str] = []
     monkeypatch.setattr(randomness, "rekey", lambda seed, stream, counter: sites.append(stream))
-    critic = Adversarial(latent_dim=D, hidden=[], optimizer=functools.partial(adam, lr=0.1)).double()
+    critic = Adversarial(latent_dim=D, hidden=[], optimizer=functools.partial(adam, lr=0.1))
     terms = {"mmd": Term(MMD(latent_dim=D)), "kl": Term(KL()), "adversarial": Term(critic)}
     latent = learner(terms)
     sites.clear()
