@@ -7,7 +7,8 @@ Legend: B batch, F features, C channels.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 
 from framework.errors import OptionError
 
-Activation = Literal["relu", "elu", "gelu", "silu", "tanh"]
-_ACTIVATIONS: dict[str, type[nn.Module]] = {
+Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh"]
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
+    "leaky_relu": partial(nn.LeakyReLU, 0.2),  # the slope that critics of the literature have
     "elu": nn.ELU,
     "gelu": nn.GELU,
     "silu": nn.SiLU,

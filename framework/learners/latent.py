@@ -50,7 +50,10 @@ class Latent(Learner):
 
     Its metrics: `objective` (L), `reconstruction` (−log p(x|z), nats), `elbo` (log p(x|z) − KL(q‖p), nats, whatever the
     objective's weights are), and one for each divergence, by label. There is no `elbo` where it would be no bound: for
-    a deterministic posterior, and for grey pixels under a Bernoulli likelihood.
+    a deterministic posterior, and for grey pixels under a Bernoulli likelihood. In training, what is to be known of
+    each critic: `<label>/critic_loss`, `<label>/critic_accuracy`.
+
+    A critic's loss comes first, on detached latents; then one joint loss, through all critics as they are then, frozen.
 
     Args:
         facts: of the data; supplied by the builder.
@@ -59,7 +62,7 @@ class Latent(Learner):
         decoder: z → p(x|z).
         prior: p(z).
         divergences: by label, each with its weight.
-        optimizer: of all parameters.
+        optimizer: of all parameters but those of critics, which have their own.
 
     Raises:
         IncompatibleParts: a likelihood that does not suit the data, a decoder of another shape, a divergence that needs
@@ -92,10 +95,12 @@ class Latent(Learner):
 
     def losses(self, batch: Tensor, counters: Counters, keys: Keys) -> Iterator[Loss]:
         latents = self._encode(batch, keys)
+        of_critics: dict[str, Tensor] = {}
         for label, loss, metrics in self.objective.critic_losses(latents.whole_q, latents.p, latents.whole_z, keys):
-            yield Loss(loss, f"critic/{label}", metrics)
+            of_critics |= metrics
+            yield Loss(loss, f"critic/{label}", {})
         total, metrics = self._objective(batch, latents, counters, keys)
-        yield Loss(total, "main", metrics)
+        yield Loss(total, "main", {**metrics, **of_critics})  # in the order in which a person reads them
 
     def evaluate(self, batch: Tensor, keys: Keys) -> dict[str, Tensor]:
         return self._objective(batch, self._encode(batch, keys), None, keys)[1]

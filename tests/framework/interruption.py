@@ -15,13 +15,17 @@ from rich.console import Console
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["framework.run", "framework.module", "framework_plugins", "framework.distributed"])
 
+TIME_LIMIT = 60.0  # seconds, for one process
+
 
 def start(target: Callable[..., None], *arguments: Any) -> int:
     """Run a function in a process of its own and return the exit code, negative for a signal."""
     process = _context.Process(target=target, args=arguments)
     process.start()
-    process.join(timeout=120)
-    assert process.exitcode is not None, "the process did not end"
+    process.join(timeout=TIME_LIMIT)
+    if process.exitcode is None:
+        process.kill()
+        raise AssertionError(f"the process did not end in {TIME_LIMIT:g} s")
     return process.exitcode
 
 
