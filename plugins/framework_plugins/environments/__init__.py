@@ -1,0 +1,1 @@
+"""The built-in environments, in gymnasium's own registry under the namespace `fw/`."""
