@@ -174,6 +174,8 @@ def _conclude(prepared: Prepared, place: Place | None, train: Callable[[], Outco
         from json import dumps
 
         typer.echo(dumps({"run": str(outcome.directory), "summary": outcome.summary}))
+    if place is not None:
+        _leave(0 if outcome.summary is not None else STOPPED)
     if outcome.summary is None:
         raise typer.Exit(STOPPED)
 
@@ -231,6 +233,11 @@ def _end_rank(error: BaseException) -> NoReturn:
     if not report_failure(text, code, lost_contact=lost):
         typer.echo(text, err=True)
         time.sleep(lost)  # torchrun names the first process that it sees end, and looks ten times a second
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End one of several processes without Python's own exit, which a thread of the process group may abort."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
