@@ -74,7 +74,6 @@ class Module(LightningModule):
         seed: the run's seed.
         position: where to go on from.
         optimizer_states: the optimisers' states to go on from, by name; none for a new run.
-        scaler: of the losses in 16-mixed precision.
         record: takes each record of metrics.
         save: called when a checkpoint is due, with whether the validation objective is the best so far.
         stop: whether somebody has asked this process for the end.
@@ -90,7 +89,6 @@ class Module(LightningModule):
         seed: int,
         position: Position,
         optimizer_states: Mapping[str, dict[str, Any]],
-        scaler: torch.amp.GradScaler | None,
         record: Callable[[Record], None],
         save: Callable[[bool], None],
         stop: StopRequest,
@@ -100,7 +98,8 @@ class Module(LightningModule):
         self.learner = learner
         self.dataset, self.batch_size, self.limits, self.seed = dataset, batch_size, trainer, seed
         self.position = position
-        self._optimizer_states, self._scaler = optimizer_states, scaler
+        self._optimizer_states = optimizer_states
+        self._scalers: dict[str, torch.amp.GradScaler] = {}  # of the losses in 16-mixed precision, by optimiser
         self._record, self._save, self._stop = record, save, stop
         self.named_optimizers: dict[str, Optimizer] = {}
         self.batches = TrainingBatches(
@@ -120,6 +119,10 @@ class Module(LightningModule):
         self.named_optimizers = self.learner.optimizers()
         for name, state in self._optimizer_states.items():
             self.named_optimizers[name].restore(state)
+        if self.limits.precision == "16-mixed":
+            self._scalers = {name: torch.amp.GradScaler(self.device.type) for name in self.named_optimizers}
+            for name, state in self._optimizer_states.items():
+                self._scalers[name].load_state_dict(state["scaler"])
         return [optimizer.algorithm for optimizer in self.named_optimizers.values()]
 
     def on_fit_start(self) -> None:
@@ -179,10 +182,13 @@ class Module(LightningModule):
         """Return what a checkpoint holds: weights, optimisers and position."""
         return {
             "learner": self.learner.state_dict(),
-            "optimizers": {name: optimizer.state() for name, optimizer in self.named_optimizers.items()},
+            "optimizers": {name: self._optimizer_state(name) for name in self.named_optimizers},
             "position": self.position.state(),
-            "scaler": {} if self._scaler is None else self._scaler.state_dict(),
         }
+
+    def _optimizer_state(self, name: str) -> dict[str, Any]:
+        scaler = self._scalers[name].state_dict() if name in self._scalers else {}
+        return {**self.named_optimizers[name].state(), "scaler": scaler}
 
     def _minibatch(self, rows: Tensor) -> dict[str, Tensor]:
         """Take one step on the examples of some rows; return the metrics of those that this process has."""
@@ -191,17 +197,17 @@ class Module(LightningModule):
         total = torch.tensor(0.0)
         parts = self._parts(rows)
         for part, loss in _in_turn([self._losses(part, share, counters) for part, share in parts]):
-            optimizer = self.named_optimizers[loss.optimizer]
             last = part == len(parts) - 1
             if part == 0:
-                optimizer.algorithm.zero_grad()
+                self.named_optimizers[loss.optimizer].algorithm.zero_grad()
             value = loss.value / len(parts) if len(parts) > 1 else loss.value
+            scaler = self._scalers.get(loss.optimizer)
             with nullcontext() if last else self._unsynchronised():
-                self.manual_backward(value)
+                self.manual_backward(value if scaler is None else scaler.scale(value))
             total = value.detach() if part == 0 else total + value.detach()
             _add(metrics, loss.metrics if len(parts) == 1 else _scaled(loss.metrics, 1 / len(parts)))
             if last:
-                self._step(optimizer, total, counters)
+                self._step(loss.optimizer, total, counters)
         return metrics
 
     def _parts(self, rows: Tensor) -> list[tuple[Tensor, Share]]:
@@ -226,16 +232,15 @@ class Module(LightningModule):
         strategy = self.trainer.strategy
         return strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) else nullcontext()
 
-    def _step(self, optimizer: Optimizer, loss: Tensor, counters: Counters) -> None:
-        if self._scaler is None:
-            self._check_and_clip(loss, optimizer, may_overflow=False)
-            optimizer.step(counters)
-            return
-        self._scaler.unscale_(optimizer.algorithm)
+    def _step(self, name: str, loss: Tensor, counters: Counters) -> None:
+        optimizer, scaler = self.named_optimizers[name], self._scalers.get(name)
+        if scaler is not None:
+            scaler.unscale_(optimizer.algorithm)
         # Half precision overflows now and then: the scaler leaves such a step out and halves its scale. Where that
         # does not help, the gradients themselves are not finite.
-        self._check_and_clip(loss, optimizer, may_overflow=self._scaler.get_scale() >= 1)
-        optimizer.step(counters, self._scaler)
+        may_overflow = scaler is not None and scaler.get_scale() >= 1
+        self._check_and_clip(loss, optimizer, may_overflow=may_overflow)
+        optimizer.step(counters, scaler)
 
     def _check_and_clip(self, loss: Tensor, optimizer: Optimizer, *, may_overflow: bool) -> None:
         gradients = [

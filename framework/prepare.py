@@ -125,7 +125,7 @@ def _device_problems(recipe: Recipe, built: Built, place: Place | None) -> Itera
         message, found = f"{here} processes were started on this machine", str(limits.devices)
         yield Problem(message, devices, found, f"auto or {here}", f"{devices}={here}", recipe.mark(devices))
     if limits.num_nodes != machines:
-        message, found = f"processes were started on {machines} machines", str(limits.num_nodes)
+        message, found = f"the processes run on {machines} machine{'s' if machines > 1 else ''}", str(limits.num_nodes)
         yield Problem(message, nodes, found, str(machines), f"{nodes}={machines}", recipe.mark(nodes))
 
 
@@ -143,7 +143,8 @@ def _sharing_problems(recipe: Recipe, built: Built, batch_size: int, processes: 
     where, mark = "trainer.microbatch", recipe.mark("trainer.microbatch")
     if own % microbatch:
         message = f"each process's {own} examples of a batch go through the networks in equal parts"
-        yield Problem(message, where, str(microbatch), f"a divisor of {own}", mark=mark)
+        fitting = next(size for size in range(min(microbatch, own), 0, -1) if own % size == 0)
+        yield Problem(message, where, str(microbatch), f"a divisor of {own}", str(fitting), mark)
     for objective in objectives(built.learner):
         for leaf in objective.leaves:
             if leaf.divergence.aggregate or leaf.capacity is not None:

@@ -75,11 +75,11 @@ def train(
         sessions: the environments of the run's sessions before this one.
     """
     stop = StopRequest()
-    lightning, scaler = _lightning(prepared)
+    lightning = _lightning(prepared)
     device = lightning.strategy.root_device
     books = nullcontext() if directory is None else _books(prepared, directory, console, state, sessions, device)
     with stop_on_signals(stop), books as kept:
-        module = _module(prepared, state, kept, scaler, stop)
+        module = _module(prepared, state, kept, stop)
         _fit(lightning, module)
         stopped = any_rank([bool(stop)])[0]  # processes that were told at different moments end alike
         if stopped:
@@ -97,7 +97,6 @@ def _module(
     prepared: Prepared,
     state: dict[str, Any] | None,
     books: _Books | None,
-    scaler: torch.amp.GradScaler | None,
     stop: StopRequest,
 ) -> Module:
     # Lightning takes seconds to import: `fw check`, `list` and `show` do without.
@@ -107,8 +106,6 @@ def _module(
         if books is not None:
             books.save(module.state(), best)
 
-    if scaler is not None and state is not None and state["scaler"]:
-        scaler.load_state_dict(state["scaler"])
     module = Module(
         learner=prepared.built.learner,
         dataset=prepared.dataset,
@@ -117,7 +114,6 @@ def _module(
         seed=prepared.recipe.seed,
         position=Position.of(state["position"]) if state else Position(),
         optimizer_states=state["optimizers"] if state else {},
-        scaler=scaler,
         record=books.record if books is not None else lambda record: None,
         save=save,
         stop=stop,
@@ -228,8 +224,8 @@ def _fit(lightning: LightningTrainer, module: Module) -> None:
         lightning.fit(module, train_dataloaders=module.batches)
 
 
-def _lightning(prepared: Prepared) -> tuple[LightningTrainer, torch.amp.GradScaler | None]:
-    """Return Lightning's trainer, without all that this framework does itself, and the scaler of 16-mixed precision."""
+def _lightning(prepared: Prepared) -> LightningTrainer:
+    """Return Lightning's trainer with everything switched off that this framework does itself."""
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
     from pytorch_lightning import Trainer as LightningTrainer
@@ -238,10 +234,10 @@ def _lightning(prepared: Prepared) -> tuple[LightningTrainer, torch.amp.GradScal
     limits = prepared.built.trainer
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its tips and its device table
     plugins: list[Any] = []
-    scaler = None
     if limits.precision in ("bf16-mixed", "16-mixed"):
         device = "cuda" if limits.on_gpu else "cpu"
-        scaler = torch.amp.GradScaler(device) if limits.precision == "16-mixed" else None
+        # Lightning's one scaler would serve a model and its critics alike: each optimiser has its own.
+        scaler = torch.amp.GradScaler(device, enabled=False) if limits.precision == "16-mixed" else None
         plugins.append(MixedPrecision(limits.precision, device, scaler))
     several = world_size() > 1
     # Left to itself Lightning takes a job script's own process for one of SLURM's tasks.
@@ -260,7 +256,7 @@ def _lightning(prepared: Prepared) -> tuple[LightningTrainer, torch.amp.GradScal
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
-    return trainer, scaler
+    return trainer
 
 
 def _strategy(prepared: Prepared) -> DDPStrategy:

@@ -151,13 +151,13 @@ def test_a_step_that_overflows_is_left_out_and_the_scale_halved(
     assert state["learner"].keys() == start.keys()
     assert all(torch.equal(value, start[name]) for name, value in state["learner"].items())
     assert not any(tensor.any() for tensor in tensors(state["optimizers"])), "a statistic was kept of what was left out"
-    assert state["scaler"]["scale"] == HUGE / 2
+    assert state["optimizers"]["main"]["scaler"]["scale"] == HUGE / 2
     # From here on the scale is the checkpoint's, and no longer the one that a scaler starts with.
     resume(prepare_resumption(directory, ["trainer.max_steps=3"], tmp_path), Console(quiet=True))
-    assert state_of(directory)["scaler"]["scale"] == HUGE / 8
+    assert state_of(directory)["optimizers"]["main"]["scaler"]["scale"] == HUGE / 8
     resume(prepare_resumption(directory, ["trainer.max_steps=45"], tmp_path), Console(quiet=True))
     state = state_of(directory)
-    assert 1 <= state["scaler"]["scale"] <= 2.0**20
+    assert 1 <= state["optimizers"]["main"]["scaler"]["scale"] <= 2.0**20
     moved = max(float((value - start[name]).abs().max()) for name, value in state["learner"].items())
     assert 0.05 < moved < 1, "some fifteen steps of 0.01"
 

@@ -81,13 +81,16 @@ def test_a_batch_that_cannot_be_cut_into_equal_parts(tmp_path: Path, batch_size:
     ]
 
 
-@pytest.mark.parametrize(("devices", "microbatch"), [(1, 24), (1, 128), (2, 64)])
-def test_a_microbatch_that_is_no_divisor_of_a_processs_part(tmp_path: Path, devices: int, microbatch: int) -> None:
+@pytest.mark.parametrize(("devices", "microbatch", "fitting"), [(1, 24, 16), (1, 128, 64), (2, 64, 32)])
+def test_a_microbatch_that_is_no_divisor_of_a_processs_part(
+    tmp_path: Path, devices: int, microbatch: int, fitting: int
+) -> None:
     own = 64 // devices
     assert refusal(tmp_path, f"trainer.microbatch={microbatch}", f"trainer.devices={devices}") == [
         f"trainer.microbatch: each process's {own} examples of a batch go through the networks in equal parts\n"
         f"       found:    {microbatch}\n"
-        f"       expected: a divisor of {own}"
+        f"       expected: a divisor of {own}\n"
+        f"       write:    {fitting}"
     ]
 
 
@@ -124,8 +127,8 @@ def test_another_number_of_devices_than_the_launcher_started(tmp_path: Path, alo
 @pytest.mark.parametrize(
     ("nodes", "place", "message"),
     [
-        (2, TWO_HERE, "processes were started on 1 machines"),
-        (3, ONE_ON_EACH_OF_TWO, "processes were started on 2 machines"),
+        (2, TWO_HERE, "the processes run on 1 machine"),
+        (3, ONE_ON_EACH_OF_TWO, "the processes run on 2 machines"),
     ],
 )
 def test_another_number_of_machines_than_the_launchers(

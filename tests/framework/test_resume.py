@@ -177,4 +177,4 @@ def test_the_seed_and_the_data_of_a_run_stay(unbroken: Path) -> None:
 def test_checkpoints_hold_plain_containers_alone(unbroken: Path) -> None:
     for name in ("last.ckpt", "previous.ckpt", "best.ckpt"):
         state = torch.load(unbroken / "checkpoints" / name, weights_only=True)
-        assert set(state) == {"learner", "optimizers", "position", "scaler", "metrics_size", "recipe"}
+        assert set(state) == {"learner", "optimizers", "position", "metrics_size", "recipe"}
