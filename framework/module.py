@@ -22,7 +22,7 @@ from framework.learner import Learner, Loss
 from framework.optimizer import Optimizer
 from framework.randomness import Keys
 from framework.schedule import Counters
-from framework.share import Share
+from framework.share import WHOLE, Share
 from framework.signals import StopRequest
 from framework.trainer import Trainer
 
@@ -110,6 +110,7 @@ class Module(LightningModule):
         )
         self._clock = 0.0
         self._time_is_up, self._stopping = self._has_run_out(), False
+        self._alone = world_size() == 1
         self._own_window: dict[str, Tensor] = {}  # sums of the metrics since the processes met
         self._seconds = 0.0  # of training since then
         self._last_meeting = self._next_meeting = position.counters.optimizer_steps
@@ -122,7 +123,8 @@ class Module(LightningModule):
         if self.limits.precision == "16-mixed":
             self._scalers = {name: torch.amp.GradScaler(self.device.type) for name in self.named_optimizers}
             for name, state in self._optimizer_states.items():
-                self._scalers[name].load_state_dict(state["scaler"])
+                if state.get("scaler"):  # of a run that was in 16-mixed before
+                    self._scalers[name].load_state_dict(state["scaler"])
         return [optimizer.algorithm for optimizer in self.named_optimizers.values()]
 
     def on_fit_start(self) -> None:
@@ -212,10 +214,12 @@ class Module(LightningModule):
 
     def _parts(self, rows: Tensor) -> list[tuple[Tensor, Share]]:
         """Return the rows of each microbatch of this process, and which share of the whole batch they are."""
+        if self._alone and self.limits.microbatch is None:
+            return [(rows, WHOLE)]
         own = rows.view(world_size(), -1)[rank()]  # [B/W], contiguous in the batch
         parts = own.split(self.limits.microbatch or len(own))
         count = world_size() * len(parts)
-        gathers = world_size() > 1 and len(parts) == 1
+        gathers = not self._alone and len(parts) == 1
         return [
             (part, Share(rank() * len(parts) + index, count, rows=len(part), gathers=gathers))
             for index, part in enumerate(parts)
@@ -267,7 +271,7 @@ class Module(LightningModule):
         """Count a step; record, validate and save what is due after it; return whether training ends here."""
         position, limits = self.position, self.limits
         self._take_time()
-        _add(self._own_window, metrics)
+        _add(position.window if self._alone else self._own_window, metrics)
         position.window_steps += 1
         position.step_in_epoch += 1
         epoch_ends = position.step_in_epoch == self.batches.steps_per_epoch
@@ -301,21 +305,19 @@ class Module(LightningModule):
         Clocks and signals differ between processes, and one that stopped alone would leave the others waiting. They
         meet before each record and checkpoint, and a few times a second; one process alone, after each step.
         """
-        time_is_up, stopping = self._has_run_out(), bool(self._stop)
-        count = world_size()
-        if count > 1:
-            told = torch.tensor([time_is_up, stopping, self._seconds], dtype=torch.float64)
-            values = torch.stack([value.double() for value in self._own_window.values()]).cpu()
-            *sums, up, stop, seconds = sum_over_ranks(torch.cat([values, told])).unbind()
-            self._own_window = {name: total / count for name, total in zip(self._own_window, sums, strict=True)}
-            time_is_up, stopping = bool(up), bool(stop)
-            # The mean seconds of a step over all processes: they come to the same step.
-            step = self.position.counters.optimizer_steps
-            a_step = float(seconds) / count / (step - self._last_meeting)
-            self._last_meeting, self._next_meeting = step, step + max(1, int(BETWEEN_MEETINGS / max(a_step, 1e-6)))
-        _add(self.position.window, self._own_window)
+        self._time_is_up, self._stopping = self._has_run_out(), bool(self._stop)
+        if self._alone:
+            return
+        count, step = world_size(), self.position.counters.optimizer_steps
+        told = torch.tensor([self._time_is_up, self._stopping, self._seconds], dtype=torch.float64)
+        values = torch.stack([value.double() for value in self._own_window.values()]).cpu()
+        *sums, time_is_up, stopping, seconds = sum_over_ranks(torch.cat([values, told])).unbind()
+        _add(self.position.window, {name: value / count for name, value in zip(self._own_window, sums, strict=True)})
+        self._time_is_up, self._stopping = bool(time_is_up), bool(stopping)
+        # The mean seconds of a step over all processes: they come to the same step.
+        a_step = float(seconds) / count / (step - self._last_meeting)
+        self._last_meeting, self._next_meeting = step, step + max(1, int(BETWEEN_MEETINGS / max(a_step, 1e-6)))
         self._own_window, self._seconds = {}, 0.0
-        self._time_is_up, self._stopping = time_is_up, stopping
 
     def _has_run_out(self) -> bool:
         return self.limits.max_time is not None and self.position.seconds >= 60 * self.limits.max_time

@@ -21,9 +21,7 @@ from framework.figures import draw
 from framework.learning_curves import draw_learning_curves
 from framework.prepare import Prepared
 from framework.progress import ProgressReport, announce, report_end
-from framework.randomness import Keys
 from framework.run_directory import MetricsFile, RunDirectory
-from framework.schedule import Counters
 from framework.schema import Recipe
 from framework.signals import StopRequest, stop_on_signals
 from framework.summary import summarize
@@ -31,7 +29,6 @@ from framework.tracking import Tracker
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer as LightningTrainer
-    from pytorch_lightning.strategies import DDPStrategy
 
     from framework.module import Module
 
@@ -146,6 +143,7 @@ class _Books:
         self.report.record(values)
 
     def save(self, state: dict[str, Any], best: bool) -> None:
+        self.directory.write_recipe(self.prepared.recipe.plain())
         whole = {**state, "metrics_size": self.metrics.sync(), "recipe": self.prepared.recipe.plain()}
         checkpoint.save(whole, self.directory.checkpoints, best=best)
 
@@ -183,7 +181,8 @@ def _books(
         ProgressReport(console, directory.log, prepared.built.trainer, prepared.steps_per_epoch, step, spent) as report,
     ):
         directory.summary.unlink(missing_ok=True)
-        directory.write_recipe(prepared.recipe.plain())
+        if state is None:  # otherwise with its first checkpoint: what fails before it leaves a recipe that fits
+            directory.write_recipe(prepared.recipe.plain())
         directory.write_environment([*sessions, describe_environment(prepared, device, step)])
         announce(report, prepared, directory, device, step)
         with _tracking(directory, prepared.recipe, report.warn) as tracker:
@@ -230,6 +229,7 @@ def _lightning(prepared: Prepared) -> LightningTrainer:
     from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
     from pytorch_lightning import Trainer as LightningTrainer
     from pytorch_lightning.plugins import MixedPrecision
+    from pytorch_lightning.strategies import DDPStrategy
 
     limits = prepared.built.trainer
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its tips and its device table
@@ -246,7 +246,7 @@ def _lightning(prepared: Prepared) -> LightningTrainer:
         accelerator="gpu" if limits.on_gpu else "cpu",
         devices=world_size() // limits.num_nodes,
         num_nodes=limits.num_nodes,
-        strategy=_strategy(prepared) if several else "auto",
+        strategy=DDPStrategy(find_unused_parameters=prepared.leaves_out) if several else "auto",
         plugins=plugins,
         max_epochs=-1,  # when training ends is for the module to say
         logger=False,
@@ -257,21 +257,3 @@ def _lightning(prepared: Prepared) -> LightningTrainer:
         use_distributed_sampler=False,
     )
     return trainer
-
-
-def _strategy(prepared: Prepared) -> DDPStrategy:
-    """Return the strategy of several processes, which must know whether a step may leave parameters out.
-
-    A critic's step leaves the model out, and the model's the critic; and a learned prior may be used by no term.
-    """
-    from pytorch_lightning.strategies import DDPStrategy
-
-    learner, shape = prepared.built.learner, prepared.dataset.facts.input_shape
-    parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
-    batch = torch.zeros(2, *shape, dtype=parameters[0].dtype)
-    learner.eval()  # a training pass would refine what a spectral norm keeps
-    first = next(learner.losses(batch, Counters(), Keys(0, "check", 0)))
-    learner.train()
-    gradients = torch.autograd.grad(first.value, parameters, allow_unused=True)
-    some_are_left_out = any(gradient is None for gradient in gradients)
-    return DDPStrategy(find_unused_parameters=some_are_left_out)
