@@ -102,11 +102,17 @@ def _device_problems(recipe: Recipe, built: Built, place: Place | None) -> Itera
     if limits.accelerator == "gpu" and not torch.cuda.is_available():
         where = "trainer.accelerator"
         yield Problem("there is no GPU here", where, "gpu", "auto or cpu", "auto", recipe.mark(where))
-    elif limits.on_gpu and limits.processes > (count := torch.cuda.device_count()):
+    elif place is None and limits.on_gpu and limits.processes > (count := torch.cuda.device_count()):
         found = str(limits.devices)
         yield Problem(
             "there are not so many GPUs here", devices, found, f"{count} or fewer", "auto", recipe.mark(devices)
         )
+    elif place is not None and limits.on_gpu and place.local_world_size > (count := torch.cuda.device_count()):
+        message = f"{place.local_world_size} processes were started on this machine, for a GPU each"
+        found = f"{count} that this process sees"
+        expected = "fewer processes, or all of the machine's GPUs visible to each (docs/scaling.md)"
+        write = f"torchrun --nproc-per-node={count} …, or srun --gpus-per-node={place.local_world_size} …"
+        yield Problem(message, devices, found, expected, write, recipe.mark(devices))
     if place is None:
         if limits.num_nodes > 1:
             expected = "to be started on each machine by torchrun or srun (docs/scaling.md)"

@@ -118,7 +118,7 @@ def _foreign_statistics(prepared: Prepared, state: dict[str, Any]) -> list[str]:
     """Take the statistics of other algorithms out of a checkpoint; return a sentence for each."""
     notes = []
     optimizers, states = prepared.built.learner.optimizers(), state["optimizers"]
-    for name in set(states) - set(optimizers):
+    for name in sorted(set(states) - set(optimizers)):
         del states[name]
         notes.append(f"there is no optimizer {name} any more: its statistics are left behind")
     for name, optimizer in optimizers.items():

@@ -153,6 +153,7 @@ class _Books:
         return Outcome(self.directory.path, None)
 
     def conclude(self, module: Module, test: dict[str, float]) -> Outcome:
+        self.directory.write_recipe(self.prepared.recipe.plain())  # no checkpoint does, where nothing was left to train
         module.emit("test", test)
         summary = summarize(self.prepared, self.directory, module)
         self.tracker.images(_draw(self.prepared, self.directory))

@@ -150,6 +150,14 @@ def job(nodes: int) -> list[dict[str, str]]:
     ]
 
 
+def test_a_dry_run_of_tasks_is_described_once(recipe: Path, tmp_path: Path) -> None:
+    first, second = fw_as_tasks(tmp_path, "run", str(recipe), "--dry-run", variables=job(1))
+    assert (first.code, first.stderr) == (0, [])
+    assert first.stdout.count("name: small") == 1
+    assert first.stdout[-1] == "nothing was trained: --dry-run"
+    assert (second.code, second.stdout, second.stderr) == (0, [], [])
+
+
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_tasks_of_srun(recipe: Path, alone: Path, tmp_path: Path, nodes: int) -> None:
     arguments = ["run", str(recipe), f"trainer.num_nodes={nodes}", "--out", str(tmp_path / "runs")]

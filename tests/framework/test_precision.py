@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from framework import Divergence
+from framework import Divergence, checkpoint
 from framework import run as running
 from framework.adversarial import AdversarialDivergence
 from framework.errors import NonFiniteError
@@ -160,6 +160,53 @@ def test_a_step_that_overflows_is_left_out_and_the_scale_halved(
     assert 1 <= state["optimizers"]["main"]["scaler"]["scale"] <= 2.0**20
     moved = max(float((value - start[name]).abs().max()) for name, value in state["learner"].items())
     assert 0.05 < moved < 1, "some fifteen steps of 0.01"
+
+
+def scales(directory: Path) -> dict[str, float | None]:
+    """What each optimiser's scaler multiplies its loss by, in the last checkpoint."""
+    return {name: state["scaler"].get("scale") for name, state in state_of(directory)["optimizers"].items()}
+
+
+def go_on(directory: Path, *overrides: str) -> None:
+    resume(prepare_resumption(directory, overrides, directory), Console(quiet=True))
+
+
+def steps_of(directory: Path) -> int:
+    steps: int = state_of(directory)["position"]["counters"]["optimizer_steps"]
+    return steps
+
+
+@pytest.fixture
+def with_scale_of_256(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scale that no step here overflows by, and that is not grown within 2000 steps."""
+    monkeypatch.setattr(torch.amp, "GradScaler", partial(torch.amp.GradScaler, init_scale=256.0))
+
+
+@pytest.mark.usefixtures("with_scale_of_256")
+def test_a_run_goes_on_in_another_precision(tmp_path: Path) -> None:
+    directory = run(prepared(tmp_path, 32, MORE, "trainer.max_steps=2"), tmp_path)
+    assert scales(directory) == {"main": None, "critic/adversarial": None}
+    go_on(directory, "trainer.precision=16-mixed", "trainer.max_steps=4")
+    assert scales(directory) == {"main": 256.0, "critic/adversarial": 256.0}
+    go_on(directory, "trainer.precision=32", "trainer.max_steps=6")
+    assert scales(directory) == {"main": None, "critic/adversarial": None}
+    assert steps_of(directory) == 6
+    assert {int(one["step"]) for one in state_of(directory)["optimizers"]["main"]["state"].values()} == {6}
+
+
+@pytest.mark.parametrize(("precision", "scale"), [(32, None), ("16-mixed", 256.0)])
+@pytest.mark.usefixtures("with_scale_of_256")
+def test_a_checkpoint_of_before_there_were_scalers_goes_on(
+    tmp_path: Path, precision: int | str, scale: float | None
+) -> None:
+    directory = run(prepared(tmp_path, 32, MORE, "trainer.max_steps=2"), tmp_path)
+    state = state_of(directory)
+    for kept in state["optimizers"].values():
+        del kept["scaler"]
+    checkpoint.save(state, directory / "checkpoints", best=False)
+    go_on(directory, f"trainer.precision={precision}", "trainer.max_steps=4")
+    assert scales(directory) == {"main": scale, "critic/adversarial": scale}
+    assert steps_of(directory) == 4
 
 
 @pytest.mark.parametrize("precision", [32, *HALF])

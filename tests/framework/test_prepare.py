@@ -165,6 +165,24 @@ def test_more_devices_than_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ]
 
 
+@pytest.mark.parametrize("overrides", [["trainer.devices=auto"], ["trainer.devices=2"]])
+def test_fewer_gpus_than_the_launchers_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: None, overrides: list[str]
+) -> None:
+    """Each process of `srun --gpus-per-task=1` sees one, and the second would look for another in vain."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    overrides = ["trainer.accelerator=gpu", *overrides]
+    assert refusal(tmp_path, *overrides, place=TWO_HERE) == [
+        "trainer.devices: 2 processes were started on this machine, for a GPU each\n"
+        "       found:    1 that this process sees\n"
+        "       expected: fewer processes, or all of the machine's GPUs visible to each (docs/scaling.md)\n"
+        "       write:    torchrun --nproc-per-node=1 …, or srun --gpus-per-node=2 …"
+    ]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert prepared(tmp_path, *overrides, place=TWO_HERE).processes == 2
+
+
 def test_a_gpu_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert refusal(tmp_path, "trainer.accelerator=gpu") == [
