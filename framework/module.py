@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from framework.distributed import rank, sum_over_ranks, world_size
 from framework.errors import NonFiniteError
 from framework.learner import Learner, Loss
 from framework.optimizer import Optimizer
+from framework.position import Position
 from framework.randomness import Keys
 from framework.schedule import Counters
 from framework.share import WHOLE, Share
@@ -29,38 +30,6 @@ from framework.trainer import Trainer
 Record = dict[str, Any]
 
 BETWEEN_MEETINGS = 0.25  # seconds that several processes go on without asking each other whether to stop
-
-
-@dataclass
-class Position:
-    """How far a run has come: what, with the weights and the optimisers, makes it go on exactly.
-
-    Args:
-        counters: ours, never Lightning's.
-        step_in_epoch: minibatches of the current epoch that are done.
-        best: the lowest validation objective so far, nats.
-        validations_since_best: how many came after it.
-        seconds: time spent training, over all resumptions.
-        window: sums of the training metrics since the last record, by name; of the whole batches.
-        window_steps: optimiser steps in it.
-        window_seconds: time spent in them.
-    """
-
-    counters: Counters = field(default_factory=Counters)
-    step_in_epoch: int = 0
-    best: float = math.inf
-    validations_since_best: int = 0
-    seconds: float = 0.0
-    window: dict[str, Tensor] = field(default_factory=dict)
-    window_steps: int = 0
-    window_seconds: float = 0.0
-
-    def state(self) -> dict[str, Any]:
-        return {**asdict(self), "window": dict(self.window)}
-
-    @classmethod
-    def of(cls, state: Mapping[str, Any]) -> Position:
-        return cls(**{**state, "counters": Counters(**state["counters"])})
 
 
 class Module(LightningModule):
@@ -208,9 +177,9 @@ class Module(LightningModule):
                 self.manual_backward(value if scaler is None else scaler.scale(value))
             total = value.detach() if part == 0 else total + value.detach()
             _add(metrics, loss.metrics if len(parts) == 1 else _scaled(loss.metrics, 1 / len(parts)))
-            if last:
-                self._step(loss.optimizer, total, counters)
-        return metrics
+            if last and self._step(loss.optimizer, total, counters):
+                metrics["overflowed"] = torch.ones((), device=self.device)
+        return {"overflowed": torch.zeros((), device=self.device), **metrics} if self._scalers else metrics
 
     def _parts(self, rows: Tensor) -> list[tuple[Tensor, Share]]:
         """Return the rows of each microbatch of this process, and which share of the whole batch they are."""
@@ -236,17 +205,20 @@ class Module(LightningModule):
         strategy = self.trainer.strategy
         return strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) else nullcontext()
 
-    def _step(self, name: str, loss: Tensor, counters: Counters) -> None:
+    def _step(self, name: str, loss: Tensor, counters: Counters) -> bool:
+        """Take the step of one optimiser; return whether it was left out, because half precision has overflowed."""
         optimizer, scaler = self.named_optimizers[name], self._scalers.get(name)
         if scaler is not None:
             scaler.unscale_(optimizer.algorithm)
         # Half precision overflows now and then: the scaler leaves such a step out and halves its scale. Where that
         # does not help, the gradients themselves are not finite.
         may_overflow = scaler is not None and scaler.get_scale() >= 1
-        self._check_and_clip(loss, optimizer, may_overflow=may_overflow)
+        overflowed = self._check_and_clip(loss, optimizer, may_overflow=may_overflow)
         optimizer.step(counters, scaler)
+        return overflowed
 
-    def _check_and_clip(self, loss: Tensor, optimizer: Optimizer, *, may_overflow: bool) -> None:
+    def _check_and_clip(self, loss: Tensor, optimizer: Optimizer, *, may_overflow: bool) -> bool:
+        """Raise where the loss or a gradient is not finite, but return whether a gradient is not where it may be."""
         gradients = [
             parameter.grad
             for group in optimizer.algorithm.param_groups
@@ -257,7 +229,7 @@ class Module(LightningModule):
         # gradient costs half of its norm.
         if not math.isfinite(float(sum((gradient.sum() for gradient in gradients), start=loss))):
             if may_overflow and math.isfinite(float(loss)):
-                return
+                return True
             raise NonFiniteError(
                 f"optimiser step {self.position.counters.optimizer_steps + 1}: the loss is {float(loss)}, "
                 f"the norm of its gradient {float(get_total_norm(gradients))}; the weights are those before this step. "
@@ -266,6 +238,7 @@ class Module(LightningModule):
         if self.limits.gradient_clip is not None:
             parameters = [parameter for group in optimizer.algorithm.param_groups for parameter in group["params"]]
             clip_grads_with_norm_(parameters, self.limits.gradient_clip, get_total_norm(gradients))
+        return False
 
     def _after_step(self, metrics: Mapping[str, Tensor]) -> bool:
         """Count a step; record, validate and save what is due after it; return whether training ends here."""

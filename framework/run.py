@@ -19,6 +19,7 @@ from framework.distributed import any_rank, broadcast_module, rank, world_size
 from framework.environment import describe_environment
 from framework.figures import draw
 from framework.learning_curves import draw_learning_curves
+from framework.position import Position
 from framework.prepare import Prepared
 from framework.progress import ProgressReport, announce, report_end
 from framework.run_directory import MetricsFile, RunDirectory
@@ -97,7 +98,7 @@ def _module(
     stop: StopRequest,
 ) -> Module:
     # Lightning takes seconds to import: `fw check`, `list` and `show` do without.
-    from framework.module import Module, Position
+    from framework.module import Module
 
     def save(best: bool) -> None:
         if books is not None:

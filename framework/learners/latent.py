@@ -124,7 +124,8 @@ class Latent(Learner):
             q: Distribution = self.encoder(x)
         with keys("z"), full_precision(x):
             whole_q, whole_z, z = keys.share.sample(q)
-        return _Latents(q, z, whole_q, whole_z, self.prior())
+        with full_precision(x):
+            return _Latents(q, z, whole_q, whole_z, self.prior())
 
     def _objective(
         self, x: Tensor, latents: _Latents, counters: Counters | None, keys: Keys

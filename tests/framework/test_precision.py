@@ -152,6 +152,7 @@ def test_a_step_that_overflows_is_left_out_and_the_scale_halved(
     assert all(torch.equal(value, start[name]) for name, value in state["learner"].items())
     assert not any(tensor.any() for tensor in tensors(state["optimizers"])), "a statistic was kept of what was left out"
     assert state["optimizers"]["main"]["scaler"]["scale"] == HUGE / 2
+    assert records(directory)[0]["train/overflowed"] == 1
     # From here on the scale is the checkpoint's, and no longer the one that a scaler starts with.
     resume(prepare_resumption(directory, ["trainer.max_steps=3"], tmp_path), Console(quiet=True))
     assert state_of(directory)["optimizers"]["main"]["scaler"]["scale"] == HUGE / 8
