@@ -71,16 +71,14 @@ def run(
         prepared = prepare(recipe, overrides or [], plugin or [], _data_directory(data_dir), place)
         if dry_run and json:
             raise RecipeError([Problem("--json prints the result of a run, and --dry-run makes none")])
+        _supervise(prepared, place)
         if dry_run:
-            from framework.show import describe_recipe
-
-            typer.echo(describe_recipe(prepared.recipe, prepared.built.learner))
-            typer.echo(f"data: {prepared.dataset.source.description} from {prepared.dataset.source.location}")
-            for sentence in (*prepared.dataset.source.fallbacks, *prepared.notes):
-                typer.echo(f"note: {sentence}")
-            typer.echo("nothing was trained: --dry-run")
+            if place is None or place.rank == 0:
+                _describe(prepared)
+            if place is not None:
+                _leave(0)
             return
-        _conclude(prepared, place, lambda: running.run(prepared, out, _console()), json)
+        _conclude(place, lambda: running.run(prepared, out, _console()), json)
 
 
 @app.command()
@@ -98,7 +96,8 @@ def resume(
         from framework.resume import resume as go_on
 
         resumption = prepare_resumption(run, overrides or [], _data_directory(data_dir), plugin or [], place)
-        _conclude(resumption.prepared, place, lambda: go_on(resumption, _console()), json)
+        _supervise(resumption.prepared, place)
+        _conclude(place, lambda: go_on(resumption, _console()), json)
 
 
 @app.command()
@@ -161,21 +160,37 @@ def _join() -> Place | None:
     return found
 
 
-def _conclude(prepared: Prepared, place: Place | None, train: Callable[[], Outcome], json: bool) -> None:
-    """Train, in this process or in several that it starts, and end with the run's exit code."""
+def _describe(prepared: Prepared) -> None:
+    from framework.show import describe_recipe
+
+    typer.echo(describe_recipe(prepared.recipe, prepared.built.learner))
+    typer.echo(f"data: {prepared.dataset.source.description} from {prepared.dataset.source.location}")
+    for sentence in (*prepared.dataset.source.fallbacks, *prepared.notes):
+        typer.echo(f"note: {sentence}")
+    typer.echo("nothing was trained: --dry-run")
+
+
+def _conclude(place: Place | None, train: Callable[[], Outcome], json: bool) -> None:
+    """Train, and end with the run's exit code."""
     from framework.signals import STOPPED
 
-    if place is None and prepared.processes > 1:
-        from framework.supervisor import command, supervise
-
-        sys.exit(supervise(prepared.processes, command))
     outcome = train()
     if json and outcome.directory is not None:
         from json import dumps
 
         typer.echo(dumps({"run": str(outcome.directory), "summary": outcome.summary}))
+    if place is not None:
+        _leave(0 if outcome.summary is not None else STOPPED)
     if outcome.summary is None:
         raise typer.Exit(STOPPED)
+
+
+def _supervise(prepared: Prepared, place: Place | None) -> None:
+    """Where several processes are asked for and nobody has started them, start them, and end as they do."""
+    if place is None and prepared.processes > 1:
+        from framework.supervisor import command, supervise
+
+        sys.exit(supervise(prepared.processes, command))
 
 
 def _data_directory(chosen: Path | None) -> Path:
@@ -231,6 +246,11 @@ def _end_rank(error: BaseException) -> NoReturn:
     if not report_failure(text, code, lost_contact=lost):
         typer.echo(text, err=True)
         time.sleep(lost)  # torchrun names the first process that it sees end, and looks ten times a second
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End one of several processes without Python's own exit, which a thread of the process group may abort."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

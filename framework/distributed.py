@@ -23,6 +23,7 @@ try:
     from torch.distributed import all_gather_single, reduce_scatter_single
 except ImportError:  # torch before 2.13 has them under the names that 2.13 warns of
     from torch.distributed import all_gather_into_tensor as all_gather_single
+    from torch.distributed import reduce_scatter_tensor as reduce_scatter_single
 
 
 def join() -> None:

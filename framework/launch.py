@@ -33,7 +33,7 @@ REPORT = "TORCHELASTIC_ERROR_FILE"
 # later: a second for the rounding, and one for the moment that torchrun takes to see a process that died in silence.
 LATER = 2
 
-SRUN = "srun --ntasks-per-node=NUMBER fw …"
+SRUN = "srun --kill-on-bad-exit=1 --ntasks-per-node=NUMBER fw …"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,47 +20,16 @@ from framework.distributed import rank, sum_over_ranks, world_size
 from framework.errors import NonFiniteError
 from framework.learner import Learner, Loss
 from framework.optimizer import Optimizer
+from framework.position import Position
 from framework.randomness import Keys
 from framework.schedule import Counters
-from framework.share import Share
+from framework.share import WHOLE, Share
 from framework.signals import StopRequest
 from framework.trainer import Trainer
 
 Record = dict[str, Any]
 
 BETWEEN_MEETINGS = 0.25  # seconds that several processes go on without asking each other whether to stop
-
-
-@dataclass
-class Position:
-    """How far a run has come: what, with the weights and the optimisers, makes it go on exactly.
-
-    Args:
-        counters: ours, never Lightning's.
-        step_in_epoch: minibatches of the current epoch that are done.
-        best: the lowest validation objective so far, nats.
-        validations_since_best: how many came after it.
-        seconds: time spent training, over all resumptions.
-        window: sums of the training metrics since the last record, by name; of the whole batches.
-        window_steps: optimiser steps in it.
-        window_seconds: time spent in them.
-    """
-
-    counters: Counters = field(default_factory=Counters)
-    step_in_epoch: int = 0
-    best: float = math.inf
-    validations_since_best: int = 0
-    seconds: float = 0.0
-    window: dict[str, Tensor] = field(default_factory=dict)
-    window_steps: int = 0
-    window_seconds: float = 0.0
-
-    def state(self) -> dict[str, Any]:
-        return {**asdict(self), "window": dict(self.window)}
-
-    @classmethod
-    def of(cls, state: Mapping[str, Any]) -> Position:
-        return cls(**{**state, "counters": Counters(**state["counters"])})
 
 
 class Module(LightningModule):
@@ -74,7 +43,6 @@ class Module(LightningModule):
         seed: the run's seed.
         position: where to go on from.
         optimizer_states: the optimisers' states to go on from, by name; none for a new run.
-        scaler: of the losses in 16-mixed precision.
         record: takes each record of metrics.
         save: called when a checkpoint is due, with whether the validation objective is the best so far.
         stop: whether somebody has asked this process for the end.
@@ -90,7 +58,6 @@ class Module(LightningModule):
         seed: int,
         position: Position,
         optimizer_states: Mapping[str, dict[str, Any]],
-        scaler: torch.amp.GradScaler | None,
         record: Callable[[Record], None],
         save: Callable[[bool], None],
         stop: StopRequest,
@@ -100,7 +67,8 @@ class Module(LightningModule):
         self.learner = learner
         self.dataset, self.batch_size, self.limits, self.seed = dataset, batch_size, trainer, seed
         self.position = position
-        self._optimizer_states, self._scaler = optimizer_states, scaler
+        self._optimizer_states = optimizer_states
+        self._scalers: dict[str, torch.amp.GradScaler] = {}  # of the losses in 16-mixed precision, by optimiser
         self._record, self._save, self._stop = record, save, stop
         self.named_optimizers: dict[str, Optimizer] = {}
         self.batches = TrainingBatches(
@@ -111,6 +79,7 @@ class Module(LightningModule):
         )
         self._clock = 0.0
         self._time_is_up, self._stopping = self._has_run_out(), False
+        self._alone = world_size() == 1
         self._own_window: dict[str, Tensor] = {}  # sums of the metrics since the processes met
         self._seconds = 0.0  # of training since then
         self._last_meeting = self._next_meeting = position.counters.optimizer_steps
@@ -120,6 +89,11 @@ class Module(LightningModule):
         self.named_optimizers = self.learner.optimizers()
         for name, state in self._optimizer_states.items():
             self.named_optimizers[name].restore(state)
+        if self.limits.precision == "16-mixed":
+            self._scalers = {name: torch.amp.GradScaler(self.device.type) for name in self.named_optimizers}
+            for name, state in self._optimizer_states.items():
+                if state.get("scaler"):  # of a run that was in 16-mixed before
+                    self._scalers[name].load_state_dict(state["scaler"])
         return [optimizer.algorithm for optimizer in self.named_optimizers.values()]
 
     def on_fit_start(self) -> None:
@@ -179,10 +153,13 @@ class Module(LightningModule):
         """Return what a checkpoint holds: weights, optimisers and position."""
         return {
             "learner": self.learner.state_dict(),
-            "optimizers": {name: optimizer.state() for name, optimizer in self.named_optimizers.items()},
+            "optimizers": {name: self._optimizer_state(name) for name in self.named_optimizers},
             "position": self.position.state(),
-            "scaler": {} if self._scaler is None else self._scaler.state_dict(),
         }
+
+    def _optimizer_state(self, name: str) -> dict[str, Any]:
+        scaler = self._scalers[name].state_dict() if name in self._scalers else {}
+        return {**self.named_optimizers[name].state(), "scaler": scaler}
 
     def _minibatch(self, rows: Tensor) -> dict[str, Tensor]:
         """Take one step on the examples of some rows; return the metrics of those that this process has."""
@@ -191,25 +168,27 @@ class Module(LightningModule):
         total = torch.tensor(0.0)
         parts = self._parts(rows)
         for part, loss in _in_turn([self._losses(part, share, counters) for part, share in parts]):
-            optimizer = self.named_optimizers[loss.optimizer]
             last = part == len(parts) - 1
             if part == 0:
-                optimizer.algorithm.zero_grad()
+                self.named_optimizers[loss.optimizer].algorithm.zero_grad()
             value = loss.value / len(parts) if len(parts) > 1 else loss.value
+            scaler = self._scalers.get(loss.optimizer)
             with nullcontext() if last else self._unsynchronised():
-                self.manual_backward(value)
+                self.manual_backward(value if scaler is None else scaler.scale(value))
             total = value.detach() if part == 0 else total + value.detach()
             _add(metrics, loss.metrics if len(parts) == 1 else _scaled(loss.metrics, 1 / len(parts)))
-            if last:
-                self._step(optimizer, total, counters)
-        return metrics
+            if last and self._step(loss.optimizer, total, counters):
+                metrics["overflowed"] = torch.ones((), device=self.device)
+        return {"overflowed": torch.zeros((), device=self.device), **metrics} if self._scalers else metrics
 
     def _parts(self, rows: Tensor) -> list[tuple[Tensor, Share]]:
         """Return the rows of each microbatch of this process, and which share of the whole batch they are."""
+        if self._alone and self.limits.microbatch is None:
+            return [(rows, WHOLE)]
         own = rows.view(world_size(), -1)[rank()]  # [B/W], contiguous in the batch
         parts = own.split(self.limits.microbatch or len(own))
         count = world_size() * len(parts)
-        gathers = world_size() > 1 and len(parts) == 1
+        gathers = not self._alone and len(parts) == 1
         return [
             (part, Share(rank() * len(parts) + index, count, rows=len(part), gathers=gathers))
             for index, part in enumerate(parts)
@@ -226,18 +205,20 @@ class Module(LightningModule):
         strategy = self.trainer.strategy
         return strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) else nullcontext()
 
-    def _step(self, optimizer: Optimizer, loss: Tensor, counters: Counters) -> None:
-        if self._scaler is None:
-            self._check_and_clip(loss, optimizer, may_overflow=False)
-            optimizer.step(counters)
-            return
-        self._scaler.unscale_(optimizer.algorithm)
+    def _step(self, name: str, loss: Tensor, counters: Counters) -> bool:
+        """Take the step of one optimiser; return whether it was left out, because half precision has overflowed."""
+        optimizer, scaler = self.named_optimizers[name], self._scalers.get(name)
+        if scaler is not None:
+            scaler.unscale_(optimizer.algorithm)
         # Half precision overflows now and then: the scaler leaves such a step out and halves its scale. Where that
         # does not help, the gradients themselves are not finite.
-        self._check_and_clip(loss, optimizer, may_overflow=self._scaler.get_scale() >= 1)
-        optimizer.step(counters, self._scaler)
+        may_overflow = scaler is not None and scaler.get_scale() >= 1
+        overflowed = self._check_and_clip(loss, optimizer, may_overflow=may_overflow)
+        optimizer.step(counters, scaler)
+        return overflowed
 
-    def _check_and_clip(self, loss: Tensor, optimizer: Optimizer, *, may_overflow: bool) -> None:
+    def _check_and_clip(self, loss: Tensor, optimizer: Optimizer, *, may_overflow: bool) -> bool:
+        """Raise where the loss or a gradient is not finite, but return whether a gradient is not where it may be."""
         gradients = [
             parameter.grad
             for group in optimizer.algorithm.param_groups
@@ -248,7 +229,7 @@ class Module(LightningModule):
         # gradient costs half of its norm.
         if not math.isfinite(float(sum((gradient.sum() for gradient in gradients), start=loss))):
             if may_overflow and math.isfinite(float(loss)):
-                return
+                return True
             raise NonFiniteError(
                 f"optimiser step {self.position.counters.optimizer_steps + 1}: the loss is {float(loss)}, "
                 f"the norm of its gradient {float(get_total_norm(gradients))}; the weights are those before this step. "
@@ -257,12 +238,13 @@ class Module(LightningModule):
         if self.limits.gradient_clip is not None:
             parameters = [parameter for group in optimizer.algorithm.param_groups for parameter in group["params"]]
             clip_grads_with_norm_(parameters, self.limits.gradient_clip, get_total_norm(gradients))
+        return False
 
     def _after_step(self, metrics: Mapping[str, Tensor]) -> bool:
         """Count a step; record, validate and save what is due after it; return whether training ends here."""
         position, limits = self.position, self.limits
         self._take_time()
-        _add(self._own_window, metrics)
+        _add(position.window if self._alone else self._own_window, metrics)
         position.window_steps += 1
         position.step_in_epoch += 1
         epoch_ends = position.step_in_epoch == self.batches.steps_per_epoch
@@ -296,21 +278,19 @@ class Module(LightningModule):
         Clocks and signals differ between processes, and one that stopped alone would leave the others waiting. They
         meet before each record and checkpoint, and a few times a second; one process alone, after each step.
         """
-        time_is_up, stopping = self._has_run_out(), bool(self._stop)
-        count = world_size()
-        if count > 1:
-            told = torch.tensor([time_is_up, stopping, self._seconds], dtype=torch.float64)
-            values = torch.stack([value.double() for value in self._own_window.values()]).cpu()
-            *sums, up, stop, seconds = sum_over_ranks(torch.cat([values, told])).unbind()
-            self._own_window = {name: total / count for name, total in zip(self._own_window, sums, strict=True)}
-            time_is_up, stopping = bool(up), bool(stop)
-            # The mean seconds of a step over all processes: they come to the same step.
-            step = self.position.counters.optimizer_steps
-            a_step = float(seconds) / count / (step - self._last_meeting)
-            self._last_meeting, self._next_meeting = step, step + max(1, int(BETWEEN_MEETINGS / max(a_step, 1e-6)))
-        _add(self.position.window, self._own_window)
+        self._time_is_up, self._stopping = self._has_run_out(), bool(self._stop)
+        if self._alone:
+            return
+        count, step = world_size(), self.position.counters.optimizer_steps
+        told = torch.tensor([self._time_is_up, self._stopping, self._seconds], dtype=torch.float64)
+        values = torch.stack([value.double() for value in self._own_window.values()]).cpu()
+        *sums, time_is_up, stopping, seconds = sum_over_ranks(torch.cat([values, told])).unbind()
+        _add(self.position.window, {name: value / count for name, value in zip(self._own_window, sums, strict=True)})
+        self._time_is_up, self._stopping = bool(time_is_up), bool(stopping)
+        # The mean seconds of a step over all processes: they come to the same step.
+        a_step = float(seconds) / count / (step - self._last_meeting)
+        self._last_meeting, self._next_meeting = step, step + max(1, int(BETWEEN_MEETINGS / max(a_step, 1e-6)))
         self._own_window, self._seconds = {}, 0.0
-        self._time_is_up, self._stopping = time_is_up, stopping
 
     def _has_run_out(self) -> bool:
         return self.limits.max_time is not None and self.position.seconds >= 60 * self.limits.max_time

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from framework.errors import OptionError
@@ -141,11 +140,6 @@ def image_shape(input_shape: tuple[int, ...]) -> tuple[int, int, int]:
         raise ValueError(f"a convolution needs images of shape (channels, height, width), found {input_shape}; use mlp")
     channels, height, width = input_shape
     return channels, height, width
-
-
-def full_precision(outputs: Tensor) -> Tensor:
-    """Return a network's last outputs in float32 at least, as what is computed from them must be."""
-    return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
 
 
 def _check_widths(option: str, widths: Sequence[int], *, fewest: int) -> None:

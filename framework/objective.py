@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from framework.adversarial import AdversarialDivergence
 from framework.divergence import CompositeDivergence, Divergence, Term, divergences
 from framework.errors import IncompatibleParts, OptionError
+from framework.precision import full_precision
 from framework.randomness import Keys
 from framework.schedule import Counters, Schedule, final_value, lowest, scale, value_at
 
@@ -37,6 +37,10 @@ class Objective(nn.Module):
     Args:
         terms: by label; no terms make an objective that is zero.
 
+    Attributes:
+        leaves: what is added up.
+        critics: the leaves that have a critic, by label.
+
     Raises:
         IncompatibleParts: a weight is negative on a divergence that is not rewardable, a composite has a capacity, or
             two terms have one label.
@@ -47,18 +51,14 @@ class Objective(nn.Module):
         self.leaves = tuple(leaf for label, term in terms.items() for leaf in _flatten(label, term))
         # A list, because a label is any string, and a module's name is not ("keys" and "a.b" are refused).
         self.divergences = nn.ModuleList(leaf.divergence for leaf in self.leaves)
+        self.critics = {
+            leaf.label: leaf.divergence for leaf in self.leaves if isinstance(leaf.divergence, AdversarialDivergence)
+        }
         counts = Counter(leaf.label for leaf in self.leaves)
         misfits = [_repeated(label) for label, count in counts.items() if count > 1]
         misfits += [_negative(leaf) for leaf in self.leaves if _is_forbidden(leaf)]
         if misfits:
             raise IncompatibleParts(misfits)
-
-    @property
-    def critics(self) -> dict[str, AdversarialDivergence]:
-        """The leaves that have a critic, by label."""
-        return {
-            leaf.label: leaf.divergence for leaf in self.leaves if isinstance(leaf.divergence, AdversarialDivergence)
-        }
 
     def forward(
         self,
@@ -91,7 +91,7 @@ class Objective(nn.Module):
         for leaf in self.leaves:
             if leaf.divergence.aggregate:
                 keys(f"divergence/{leaf.label}")
-            with _full_precision(z), _frozen(leaf.divergence):
+            with full_precision(z), _frozen(leaf.divergence):
                 value = leaf.divergence(*_arguments(leaf, q, p, z, whole))
             if value.shape != (() if leaf.divergence.aggregate else q.batch_shape):
                 raise ValueError(_misshapen(leaf, value, q))
@@ -118,7 +118,7 @@ class Objective(nn.Module):
         """
         for label, divergence in self.critics.items():
             keys(f"critic/{label}")
-            with _full_precision(z):
+            with full_precision(z):
                 loss, metrics = divergence.critic_loss(q, p, z.detach())
             named = {"loss": loss.detach(), **metrics}
             yield label, loss, {f"{label}/critic_{name}": value for name, value in named.items()}
@@ -148,16 +148,6 @@ def _arguments(
     if whole is None or not leaf.divergence.aggregate:
         return q, p, z
     return whole[0], p, whole[1]
-
-
-@contextmanager
-def _full_precision(z: Tensor) -> Iterator[None]:
-    """Switch autocast off: differences of kernels and of log-densities do not survive half precision."""
-    if not torch.is_autocast_enabled(z.device.type):
-        yield
-        return
-    with torch.autocast(z.device.type, enabled=False):
-        yield
 
 
 @contextmanager

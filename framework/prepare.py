@@ -16,20 +16,24 @@ from framework.errors import Problem, RecipeError
 from framework.launch import Place
 from framework.learner import Learner
 from framework.objective import Objective
-from framework.randomness import Keys
 from framework.schedule import Schedule
 from framework.schema import Recipe, load_recipe
+from framework.trial import try_step
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A recipe with everything that it needs, ready to be trained; `processes` are those that share each batch."""
+    """A recipe with everything that it needs, ready to be trained.
+
+    `processes` share each batch; `leaves_out` says whether a loss leaves parameters without a gradient.
+    """
 
     recipe: Recipe
     built: Built
     dataset: Dataset
     batch_size: int
     processes: int
+    leaves_out: bool
     plugins: list[Path]
     broken: list[BrokenPlugin]
     notes: list[str]
@@ -73,33 +77,23 @@ def prepare(
     built = build(recipe, data, dataset)
     processes = place.world_size if place else built.trainer.processes * built.trainer.num_nodes
     problems = [
-        *_batch_problems(recipe, built, dataset, data.batch_size),
         *_device_problems(recipe, built, place),
-        *_sharing_problems(recipe, built, data.batch_size, processes),
+        *sharing_problems(recipe, built, data.batch_size, processes),
     ]
     if problems:
         raise RecipeError(problems)
+    trial = try_step(recipe, built.learner, built.trainer, dataset, data.batch_size)
+    if trial.problems:
+        raise RecipeError(trial.problems)
     if built.trainer.precision == 64:
         built.learner.double()
     notes = _notes(built, dataset, data.batch_size)
-    return Prepared(recipe, built, dataset, data.batch_size, processes, list(plugins), broken, notes)
+    return Prepared(recipe, built, dataset, data.batch_size, processes, trial.leaves_out, list(plugins), broken, notes)
 
 
 def objectives(learner: Learner) -> list[Objective]:
     """Return the objectives among a learner's modules."""
     return [module for module in learner.modules() if isinstance(module, Objective)]
-
-
-def _batch_problems(recipe: Recipe, built: Built, dataset: Dataset, batch_size: int) -> Iterator[Problem]:
-    """Try the smallest batch that training or evaluation will make: a divergence between examples may need more."""
-    smallest = min(batch_size, len(dataset.validation), len(dataset.test))
-    try:
-        with torch.no_grad():
-            built.learner.evaluate(torch.zeros(smallest, *dataset.facts.input_shape), Keys(0, "check", 0))
-    except ValueError as error:
-        found = f"batches of {smallest} ({len(dataset.validation)} validation, {len(dataset.test)} test examples)"
-        where = "data.batch_size"
-        yield Problem(str(error), where, found, "a larger batch_size and larger sets", mark=recipe.mark(where))
 
 
 def _device_problems(recipe: Recipe, built: Built, place: Place | None) -> Iterator[Problem]:
@@ -108,11 +102,17 @@ def _device_problems(recipe: Recipe, built: Built, place: Place | None) -> Itera
     if limits.accelerator == "gpu" and not torch.cuda.is_available():
         where = "trainer.accelerator"
         yield Problem("there is no GPU here", where, "gpu", "auto or cpu", "auto", recipe.mark(where))
-    elif limits.on_gpu and limits.processes > (count := torch.cuda.device_count()):
+    elif place is None and limits.on_gpu and limits.processes > (count := torch.cuda.device_count()):
         found = str(limits.devices)
         yield Problem(
             "there are not so many GPUs here", devices, found, f"{count} or fewer", "auto", recipe.mark(devices)
         )
+    elif place is not None and limits.on_gpu and place.local_world_size > (count := torch.cuda.device_count()):
+        message = f"{place.local_world_size} processes were started on this machine, for a GPU each"
+        found = f"{count} that this process sees"
+        expected = "fewer processes, or all of the machine's GPUs visible to each (docs/scaling.md)"
+        write = f"torchrun --nproc-per-node={count} …, or srun --gpus-per-node={place.local_world_size} …"
+        yield Problem(message, devices, found, expected, write, recipe.mark(devices))
     if place is None:
         if limits.num_nodes > 1:
             expected = "to be started on each machine by torchrun or srun (docs/scaling.md)"
@@ -125,12 +125,12 @@ def _device_problems(recipe: Recipe, built: Built, place: Place | None) -> Itera
         message, found = f"{here} processes were started on this machine", str(limits.devices)
         yield Problem(message, devices, found, f"auto or {here}", f"{devices}={here}", recipe.mark(devices))
     if limits.num_nodes != machines:
-        message, found = f"processes were started on {machines} machines", str(limits.num_nodes)
+        message, found = f"the processes run on {machines} machine{'s' if machines > 1 else ''}", str(limits.num_nodes)
         yield Problem(message, nodes, found, str(machines), f"{nodes}={machines}", recipe.mark(nodes))
 
 
-def _sharing_problems(recipe: Recipe, built: Built, batch_size: int, processes: int) -> Iterator[Problem]:
-    """What keeps a batch from being cut into equal parts that give the same step."""
+def sharing_problems(recipe: Recipe, built: Built, batch_size: int, processes: int) -> Iterator[Problem]:
+    """Iterate over what keeps a batch from being cut into equal parts that give the same step."""
     where, mark = "data.batch_size", recipe.mark("data.batch_size")
     if batch_size % processes:
         fitting = max(processes, round(batch_size / processes) * processes)
@@ -143,7 +143,8 @@ def _sharing_problems(recipe: Recipe, built: Built, batch_size: int, processes: 
     where, mark = "trainer.microbatch", recipe.mark("trainer.microbatch")
     if own % microbatch:
         message = f"each process's {own} examples of a batch go through the networks in equal parts"
-        yield Problem(message, where, str(microbatch), f"a divisor of {own}", mark=mark)
+        fitting = next(size for size in range(min(microbatch, own), 0, -1) if own % size == 0)
+        yield Problem(message, where, str(microbatch), f"a divisor of {own}", str(fitting), mark)
     for objective in objectives(built.learner):
         for leaf in objective.leaves:
             if leaf.divergence.aggregate or leaf.capacity is not None:

@@ -18,7 +18,7 @@ from framework.launch import Place
 from framework.prepare import Prepared, prepare
 from framework.run import Outcome, train
 from framework.run_directory import RunDirectory
-from framework.schema import Part, Recipe
+from framework.schema import Part, Recipe, Weighted
 
 FIXED = ("data", "seed", "name", "learner")  # what makes it another run
 
@@ -117,19 +117,27 @@ def _load_weights(prepared: Prepared, state: dict[str, Any]) -> None:
 def _foreign_statistics(prepared: Prepared, state: dict[str, Any]) -> list[str]:
     """Take the statistics of other algorithms out of a checkpoint; return a sentence for each."""
     notes = []
-    for name, optimizer in prepared.built.learner.optimizers().items():
-        saved = state["optimizers"].get(name)
-        if saved is not None and not optimizer.suits(saved):
-            del state["optimizers"][name]
-            now = type(optimizer.algorithm).__name__
-            notes.append(f"the optimizer was {saved['algorithm']} and is {now}: it starts without statistics")
+    optimizers, states = prepared.built.learner.optimizers(), state["optimizers"]
+    for name in sorted(set(states) - set(optimizers)):
+        del states[name]
+        notes.append(f"there is no optimizer {name} any more: its statistics are left behind")
+    for name, optimizer in optimizers.items():
+        if name not in states:
+            notes.append(f"the optimizer {name} is new: it starts without statistics")
+        elif not optimizer.suits(states[name]):
+            was, now = states.pop(name)["algorithm"], type(optimizer.algorithm).__name__
+            notes.append(f"the optimizer was {was} and is {now}: it starts without statistics")
     return notes
 
 
 def _other_objective(recipe: Recipe, state: dict[str, Any]) -> list[str]:
     """Where the objective may be another, take out of a checkpoint what is of the old one; return what to say."""
     was, now = state["recipe"], recipe.plain()
-    changed = [key for key, part in recipe.learner.options.items() if now[key] != was[key] and not _is_optimizer(part)]
+    changed = [
+        key
+        for key, part in recipe.learner.options.items()
+        if not _is_optimizer(part) and _without_optimizers(part, now[key]) != _without_optimizers(part, was[key])
+    ]
     if not changed:
         return []
     # Sums of other metrics, and a best value of another objective, would be compared with the new ones.
@@ -140,3 +148,15 @@ def _other_objective(recipe: Recipe, state: dict[str, Any]) -> list[str]:
 
 def _is_optimizer(value: Any) -> bool:
     return isinstance(value, Part) and value.entry.kind == "optimizer"
+
+
+def _without_optimizers(value: Any, plain: Any) -> Any:
+    """Return a plain part of a recipe without the optimisers that the checked one has in it."""
+    options = value.part.options if isinstance(value, Weighted) else value.options if isinstance(value, Part) else value
+    if not isinstance(options, dict) or not isinstance(plain, dict):
+        return plain
+    return {
+        key: _without_optimizers(options.get(key), inside)
+        for key, inside in plain.items()
+        if not _is_optimizer(options.get(key))
+    }

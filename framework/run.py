@@ -19,11 +19,10 @@ from framework.distributed import any_rank, broadcast_module, rank, world_size
 from framework.environment import describe_environment
 from framework.figures import draw
 from framework.learning_curves import draw_learning_curves
+from framework.position import Position
 from framework.prepare import Prepared
 from framework.progress import ProgressReport, announce, report_end
-from framework.randomness import Keys
 from framework.run_directory import MetricsFile, RunDirectory
-from framework.schedule import Counters
 from framework.schema import Recipe
 from framework.signals import StopRequest, stop_on_signals
 from framework.summary import summarize
@@ -31,7 +30,6 @@ from framework.tracking import Tracker
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer as LightningTrainer
-    from pytorch_lightning.strategies import DDPStrategy
 
     from framework.module import Module
 
@@ -75,11 +73,11 @@ def train(
         sessions: the environments of the run's sessions before this one.
     """
     stop = StopRequest()
-    lightning, scaler = _lightning(prepared)
+    lightning = _lightning(prepared)
     device = lightning.strategy.root_device
     books = nullcontext() if directory is None else _books(prepared, directory, console, state, sessions, device)
     with stop_on_signals(stop), books as kept:
-        module = _module(prepared, state, kept, scaler, stop)
+        module = _module(prepared, state, kept, stop)
         _fit(lightning, module)
         stopped = any_rank([bool(stop)])[0]  # processes that were told at different moments end alike
         if stopped:
@@ -97,18 +95,15 @@ def _module(
     prepared: Prepared,
     state: dict[str, Any] | None,
     books: _Books | None,
-    scaler: torch.amp.GradScaler | None,
     stop: StopRequest,
 ) -> Module:
     # Lightning takes seconds to import: `fw check`, `list` and `show` do without.
-    from framework.module import Module, Position
+    from framework.module import Module
 
     def save(best: bool) -> None:
         if books is not None:
             books.save(module.state(), best)
 
-    if scaler is not None and state is not None and state["scaler"]:
-        scaler.load_state_dict(state["scaler"])
     module = Module(
         learner=prepared.built.learner,
         dataset=prepared.dataset,
@@ -117,7 +112,6 @@ def _module(
         seed=prepared.recipe.seed,
         position=Position.of(state["position"]) if state else Position(),
         optimizer_states=state["optimizers"] if state else {},
-        scaler=scaler,
         record=books.record if books is not None else lambda record: None,
         save=save,
         stop=stop,
@@ -150,6 +144,7 @@ class _Books:
         self.report.record(values)
 
     def save(self, state: dict[str, Any], best: bool) -> None:
+        self.directory.write_recipe(self.prepared.recipe.plain())
         whole = {**state, "metrics_size": self.metrics.sync(), "recipe": self.prepared.recipe.plain()}
         checkpoint.save(whole, self.directory.checkpoints, best=best)
 
@@ -159,6 +154,7 @@ class _Books:
         return Outcome(self.directory.path, None)
 
     def conclude(self, module: Module, test: dict[str, float]) -> Outcome:
+        self.directory.write_recipe(self.prepared.recipe.plain())  # no checkpoint does, where nothing was left to train
         module.emit("test", test)
         summary = summarize(self.prepared, self.directory, module)
         self.tracker.images(_draw(self.prepared, self.directory))
@@ -187,7 +183,8 @@ def _books(
         ProgressReport(console, directory.log, prepared.built.trainer, prepared.steps_per_epoch, step, spent) as report,
     ):
         directory.summary.unlink(missing_ok=True)
-        directory.write_recipe(prepared.recipe.plain())
+        if state is None:  # otherwise with its first checkpoint: what fails before it leaves a recipe that fits
+            directory.write_recipe(prepared.recipe.plain())
         directory.write_environment([*sessions, describe_environment(prepared, device, step)])
         announce(report, prepared, directory, device, step)
         with _tracking(directory, prepared.recipe, report.warn) as tracker:
@@ -228,20 +225,21 @@ def _fit(lightning: LightningTrainer, module: Module) -> None:
         lightning.fit(module, train_dataloaders=module.batches)
 
 
-def _lightning(prepared: Prepared) -> tuple[LightningTrainer, torch.amp.GradScaler | None]:
-    """Return Lightning's trainer, without all that this framework does itself, and the scaler of 16-mixed precision."""
+def _lightning(prepared: Prepared) -> LightningTrainer:
+    """Return Lightning's trainer with everything switched off that this framework does itself."""
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
     from pytorch_lightning import Trainer as LightningTrainer
     from pytorch_lightning.plugins import MixedPrecision
+    from pytorch_lightning.strategies import DDPStrategy
 
     limits = prepared.built.trainer
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its tips and its device table
     plugins: list[Any] = []
-    scaler = None
     if limits.precision in ("bf16-mixed", "16-mixed"):
         device = "cuda" if limits.on_gpu else "cpu"
-        scaler = torch.amp.GradScaler(device) if limits.precision == "16-mixed" else None
+        # Lightning's one scaler would serve a model and its critics alike: each optimiser has its own.
+        scaler = torch.amp.GradScaler(device, enabled=False) if limits.precision == "16-mixed" else None
         plugins.append(MixedPrecision(limits.precision, device, scaler))
     several = world_size() > 1
     # Left to itself Lightning takes a job script's own process for one of SLURM's tasks.
@@ -250,7 +248,7 @@ def _lightning(prepared: Prepared) -> tuple[LightningTrainer, torch.amp.GradScal
         accelerator="gpu" if limits.on_gpu else "cpu",
         devices=world_size() // limits.num_nodes,
         num_nodes=limits.num_nodes,
-        strategy=_strategy(prepared) if several else "auto",
+        strategy=DDPStrategy(find_unused_parameters=prepared.leaves_out) if several else "auto",
         plugins=plugins,
         max_epochs=-1,  # when training ends is for the module to say
         logger=False,
@@ -260,22 +258,4 @@ def _lightning(prepared: Prepared) -> tuple[LightningTrainer, torch.amp.GradScal
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
-    return trainer, scaler
-
-
-def _strategy(prepared: Prepared) -> DDPStrategy:
-    """Return the strategy of several processes, which must know whether a step may leave parameters out.
-
-    A critic's step leaves the model out, and the model's the critic; and a learned prior may be used by no term.
-    """
-    from pytorch_lightning.strategies import DDPStrategy
-
-    learner, shape = prepared.built.learner, prepared.dataset.facts.input_shape
-    parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
-    batch = torch.zeros(2, *shape, dtype=parameters[0].dtype)
-    learner.eval()  # a training pass would refine what a spectral norm keeps
-    first = next(learner.losses(batch, Counters(), Keys(0, "check", 0)))
-    learner.train()
-    gradients = torch.autograd.grad(first.value, parameters, allow_unused=True)
-    some_are_left_out = any(gradient is None for gradient in gradients)
-    return DDPStrategy(find_unused_parameters=some_are_left_out)
+    return trainer

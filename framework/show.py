@@ -14,7 +14,7 @@ from framework.document import dump_document
 from framework.errors import Problem, RecipeError, listed, nearest
 from framework.learner import Learner
 from framework.options import REQUIRED, options_of, spelled, written
-from framework.prepare import objectives
+from framework.prepare import objectives, sharing_problems
 from framework.registry import Entry, registries
 from framework.schema import Part, Recipe, Weighted, load_recipe
 
@@ -32,7 +32,12 @@ def check_recipe(
     """
     broken = load_plugins(plugins)
     recipe = load_recipe(path, overrides, broken)
-    return recipe, build(recipe, build_data(recipe, data_directory)), broken
+    data = build_data(recipe, data_directory)
+    built = build(recipe, data)
+    processes = built.trainer.processes * built.trainer.num_nodes
+    if problems := list(sharing_problems(recipe, built, data.batch_size, processes)):
+        raise RecipeError(problems)
+    return recipe, built, broken
 
 
 def describe_recipe(recipe: Recipe, learner: Learner) -> str:

@@ -55,5 +55,11 @@ def stop_on_signals(request: StopRequest) -> Iterator[None]:
 
 def end_on_signals() -> None:
     """End at once on SIGINT and SIGTERM, as a run that can be resumed: nothing has been trained yet."""
-    for number in HEARD:
-        signal.signal(number, lambda *_: os._exit(STOPPED))
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if os.environ.get("RANK") == "0":  # one of several speaks for all
+            print("stopped before training; nothing was saved", file=sys.stderr, flush=True)
+        os._exit(STOPPED)
+
+    for heard in HEARD:
+        signal.signal(heard, end)

@@ -61,8 +61,8 @@ def supervise(count: int, start: Callable[[int, dict[str, str]], Rank]) -> int:
         start: starts one of them, given its number and its whole environment; `command` or, in tests, a fork.
 
     Returns:
-        0 when all ranks ended with 0; 75 when all ended with 0 or 75, or after the second signal; else the first
-        cause's: the report's code, the exit code, or 128 + the signal's number.
+        0 when all ranks ended with 0; 75 when all ended with 0 or 75, or lost one that did, or after the second
+        signal; else the first cause's: the report's code, the exit code, or 128 + the signal's number.
 
     Raises:
         OSError: a rank could not be started; those before it were killed.
@@ -196,7 +196,8 @@ def _watch(ranks: list[_Watched], received: deque[signal.Signals]) -> bool:
 def _conclude(ranks: list[_Watched], at_once: bool) -> int:
     """Print the first cause, when there is one, and return the exit code."""
     failures = [failure for rank in ranks if (failure := rank.failure())]
-    if at_once:  # a rank may lose another that was quicker to end
+    # A rank may lose another that was quicker to end, after the second signal, or after one before training.
+    if at_once or any(rank.code == STOPPED for rank in ranks):
         failures = [failure for failure in failures if not failure.lost_contact]
     if not failures:
         return 0 if all(rank.code == 0 for rank in ranks) else STOPPED

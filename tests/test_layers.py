@@ -176,9 +176,10 @@ def test_a_learner_does_not_know_what_runs_it(path: Path) -> None:
     assert set(reached(name_of(path), on_load=False)) & MACHINERY == set()
 
 
-# The homes of the public names, and three modules of functions that plugins share.
+# The homes of the public names, and modules of functions that plugins share.
 FOR_PLUGINS = {f"framework.{home}" for home in re.findall(r"^from \.(\w+) import", STUB.read_text(), re.MULTILINE)} | {
     "framework.networks",
+    "framework.precision",
     "framework.randomness",
     "framework.download",
 }

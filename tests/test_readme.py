@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,7 @@ def test_a_command_of_the_documentation_works(
         result = CliRunner().invoke(app, words)
         assert "no run directory" in result.output
         return
+    monkeypatch.setattr(sys, "argv", ["fw", *words])  # what several processes are started with
     result = CliRunner().invoke(app, words, env=dict(os.environ))
     assert result.exit_code == 0, result.output
 

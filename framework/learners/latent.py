@@ -20,6 +20,7 @@ from framework.errors import IncompatibleParts, OptionError
 from framework.learner import Learner, Loss, register_learner
 from framework.objective import Objective
 from framework.optimizer import Optimizer
+from framework.precision import full_precision
 from framework.prior import Prior
 from framework.randomness import Keys
 from framework.schedule import Counters
@@ -121,9 +122,10 @@ class Latent(Learner):
     def _encode(self, x: Tensor, keys: Keys) -> _Latents:
         with keys("encode"):
             q: Distribution = self.encoder(x)
-        with keys("z"):
+        with keys("z"), full_precision(x):
             whole_q, whole_z, z = keys.share.sample(q)
-        return _Latents(q, z, whole_q, whole_z, self.prior())
+        with full_precision(x):
+            return _Latents(q, z, whole_q, whole_z, self.prior())
 
     def _objective(
         self, x: Tensor, latents: _Latents, counters: Counters | None, keys: Keys
@@ -131,15 +133,16 @@ class Latent(Learner):
         q, p, z = latents.q, latents.p, latents.z
         with keys("decode"):
             likelihood: Distribution = self.decoder(z)
-        reconstruction = -likelihood.log_prob(x).mean()
-        whole = (latents.whole_q, latents.whole_z)
-        divergence, parts = self.objective(q, p, z, counters=counters, keys=keys, whole=whole)
-        total = reconstruction + divergence
-        metrics = {"objective": total.detach(), "reconstruction": reconstruction.detach(), **parts}
-        if self._has_elbo:
-            with torch.no_grad():
-                kl = parts[self._kl_label] if self._kl_label else kl_divergence(q, p, z).mean()
-                metrics["elbo"] = -(reconstruction + kl)
+        with full_precision(x):
+            reconstruction = -likelihood.log_prob(x).mean()
+            whole = (latents.whole_q, latents.whole_z)
+            divergence, parts = self.objective(q, p, z, counters=counters, keys=keys, whole=whole)
+            total = reconstruction + divergence
+            metrics = {"objective": total.detach(), "reconstruction": reconstruction.detach(), **parts}
+            if self._has_elbo:
+                with torch.no_grad():
+                    kl = parts[self._kl_label] if self._kl_label else kl_divergence(q, p, z).mean()
+                    metrics["elbo"] = -(reconstruction + kl)
         return total, metrics
 
     @torch.no_grad()
@@ -176,7 +179,8 @@ class Latent(Learner):
         own = [parameter for parameter in self.parameters() if parameter not in theirs]
         yield "main", "optimizer", partial(self.optimizer, own)
         for label, divergence in critics.items():
-            option = f"divergences.{label.split('/')[0]}"
+            outer, *inside = label.split("/")
+            option = f"divergences.{outer}" if inside else f"divergences.{label}.optimizer"
             yield f"critic/{label}", option, partial(divergence.optimizer, divergence.critic.parameters())
 
     def _divergence_misfits(self, q: Distribution, p: Distribution) -> Iterator[OptionError]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.framework.interruption import on_call, quiet, start
+from tests.framework.interruption import begin, on_call, quiet, start, wait_for
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Cause:
     Args:
         deed: of `DEEDS`.
         rank: to whom.
-        place: of `PLACES`.
+        place: where, of `_ARM`.
     """
 
     deed: str
@@ -51,24 +51,33 @@ class Ended:
     seconds: float
 
 
-def fw(
-    folder: Path, *arguments: str, cause: Cause | None = None, environment: Mapping[str, str] | None = None
-) -> Ended:
+def fw(folder: Path, *arguments: str, cause: Cause | None = None) -> Ended:
     """Run a command line in a folder, and wait for its end.
 
     Args:
         folder: where it runs; it is made, and what the command writes is kept in it.
         arguments: of the command line.
         cause: what ends one of its ranks.
-        environment: variables beside those of this process.
     """
-    folder.mkdir(exist_ok=True)
-    code = start(_command_line, folder, arguments, cause, dict(environment or {}))
-    return ended(folder, code)
+    return _ended(folder, start(_command_line, folder, arguments, cause, {}))
 
 
-def ended(folder: Path, code: int) -> Ended:
-    """Return what a command left behind in its folder."""
+def fw_as_tasks(folder: Path, *arguments: str, variables: Sequence[Mapping[str, str]]) -> list[Ended]:
+    """Run a command line several times at once, as srun does.
+
+    Args:
+        folder: where the tasks run, each in a folder `0`, `1`, … of its own.
+        arguments: of the command line.
+        variables: of the environment, for each task.
+    """
+    folders = [folder / str(task) for task in range(len(variables))]
+    processes = [
+        begin(_command_line, one, arguments, None, dict(theirs)) for one, theirs in zip(folders, variables, strict=True)
+    ]
+    return [_ended(one, wait_for(process)) for one, process in zip(folders, processes, strict=True)]
+
+
+def _ended(folder: Path, code: int) -> Ended:
     struck = folder / "struck"
     seconds = time.time() - float(struck.read_text()) if struck.exists() else 0.0
     stdout, stderr = ((folder / name).read_text().splitlines() for name in ("stdout", "stderr"))
@@ -123,6 +132,7 @@ def _command_line(folder: Path, arguments: Sequence[str], cause: Cause | None, e
 
     quiet()
     os.environ.update(environment)
+    folder.mkdir(exist_ok=True)
     os.chdir(folder)
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
@@ -186,6 +196,13 @@ _DEEDS: dict[str, Callable[[], None]] = {
 DEEDS = list(_DEEDS)
 
 
+def _before_training(rank: int, chosen: int, deed: Callable[[], None]) -> None:
+    from framework import run as running
+
+    if rank == chosen:
+        on_call(running, "_lightning", 1, deed)
+
+
 def _in_a_training_step(rank: int, chosen: int, deed: Callable[[], None]) -> None:
     from framework.optimizer import Optimizer
 
@@ -219,8 +236,8 @@ def _while_a_checkpoint_is_saved(rank: int, chosen: int, deed: Callable[[], None
 
 
 _ARM: dict[str, Callable[[int, int, Callable[[], None]], None]] = {
+    "before training": _before_training,
     "in a training step": _in_a_training_step,
     "in validation": _in_validation,
     "while a checkpoint is saved": _while_a_checkpoint_is_saved,
 }
-PLACES = list(_ARM)

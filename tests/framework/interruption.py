@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,18 @@ TIME_LIMIT = 60.0  # seconds, for one process
 
 def start(target: Callable[..., None], *arguments: Any) -> int:
     """Run a function in a process of its own and return the exit code, negative for a signal."""
+    return wait_for(begin(target, *arguments))
+
+
+def begin(target: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """Run a function in a process of its own, which is to be waited for."""
     process = _context.Process(target=target, args=arguments)
     process.start()
+    return process
+
+
+def wait_for(process: BaseProcess) -> int:
+    """Return the exit code of a process, negative for a signal."""
     process.join(timeout=TIME_LIMIT)
     if process.exitcode is None:
         process.kill()

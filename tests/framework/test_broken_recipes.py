@@ -304,6 +304,14 @@ VALUES = (
         expected="1 or less: 1 − alpha is the weight of the KL",
     ),
     Broken(
+        "a critic's learning rate",
+        changed("kl: {weight: 1.0}", "adversarial: {hidden: [4], optimizer: {name: adam, lr: -1}}"),
+        "10:58",
+        "divergences.adversarial.optimizer.lr: this value is refused",
+        found="-1",
+        expected="0 or more, at every step",
+    ),
+    Broken(
         "devices", changed("1}\n", "1, devices: 0}\n"), "12:35", "trainer.devices: this value is refused", found="0"
     ),
     Broken("no epochs", changed("epochs: 1", "epochs: 0"), "12:23", "trainer.max_epochs: this value", found="0"),

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from framework.cli import app
 from framework.data import DataError
 from framework.errors import NonFiniteError
+from tests.framework import command_line
 
 pytestmark = pytest.mark.usefixtures("own_registries")
 
@@ -206,6 +207,16 @@ def test_a_dry_run_trains_nothing_and_makes_no_directory() -> None:
     assert result.exit_code == 0, result.output
     assert "objective: reconstruction + 1 · kl\n" in result.stdout
     assert result.stdout.endswith("nothing was trained: --dry-run\n")
+    assert not Path("runs").exists()
+
+
+def test_a_dry_run_of_several_processes_is_described_once(tmp_path: Path) -> None:
+    ended = command_line.fw(tmp_path, "run", "recipe.yaml", "trainer.devices=2", "--dry-run")
+    assert (ended.code, ended.stderr) == (0, [])
+    assert len(ended.ranks) == 2
+    for line in ("name: digits", "objective: reconstruction + 1 · kl", "nothing was trained: --dry-run"):
+        assert ended.stdout.count(line) == 1, line
+    assert ended.stdout[-1] == "nothing was trained: --dry-run"
     assert not Path("runs").exists()
 
 

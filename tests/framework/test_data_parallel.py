@@ -5,16 +5,13 @@ All divergences share the start of one group of processes, forked from a warm pa
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 import framework_plugins  # noqa: F401  (registers the parts)
-from framework import checkpoint
 from framework.divergence import divergences
+from tests.framework.comparison import assert_same, run_in
 from tests.framework.processes import on_ranks
 from tests.framework.ranks import go_on, train_each
 
@@ -62,30 +59,7 @@ def recipe(folder: Path, label: str) -> Path:
 
 
 def run_of(root: Path, label: str) -> Path:
-    (run,) = (root / label.replace(" ", "-")).iterdir()  # one directory, however many processes
-    return run
-
-
-def state_of(run: Path) -> dict[str, Any]:
-    return checkpoint.load(run / "checkpoints" / "last.ckpt")
-
-
-def records(run: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if not name.startswith("throughput/")} for line in lines]
-
-
-def assert_same(run: Path, expected: Path, tolerance: float) -> None:
-    weights = state_of(expected)["learner"]
-    assert weights
-    for name, value in state_of(run)["learner"].items():
-        torch.testing.assert_close(value, weights[name], rtol=0, atol=tolerance, msg=f"{run.parent.name}: {name}")
-    found, wanted = records(run), records(expected)
-    assert [list(record) for record in found] == [list(record) for record in wanted]
-    for record, other in zip(found, wanted, strict=True):
-        for name, value in record.items():
-            # Metrics are of the size of a hundred nats, and means of thousands of terms.
-            assert value == (other[name] if isinstance(value, str) else pytest.approx(other[name], rel=1e3 * tolerance))
+    return run_in(root, label.replace(" ", "-"))
 
 
 MAIN = ("kl", "mmd", "mutual_information", "infovae", "adversarial", "density_ratio_total_correlation")

@@ -188,7 +188,7 @@ def test_a_task_in_part() -> None:
         "       found:    SLURM_STEP_NUM_TASKS=4 SLURM_PROCID=3 SLURM_NODEID=1\n"
         "       expected: all of SLURM_STEP_NUM_TASKS, SLURM_PROCID, SLURM_LOCALID, SLURM_NODEID, "
         "SLURM_JOB_NODELIST, SLURM_JOB_ID\n"
-        "       write:    srun --ntasks-per-node=NUMBER fw …\n"
+        "       write:    srun --kill-on-bad-exit=1 --ntasks-per-node=NUMBER fw …\n"
         "\n"
         "1 problem found; nothing was trained."
     )
@@ -200,7 +200,7 @@ def test_a_task_that_does_not_know_how_many_are_beside_it() -> None:
         "srun's variables do not say how many of its tasks run on this machine\n"
         "       found:    SLURM_STEP_NUM_TASKS=4 SLURM_NODEID=1 SLURM_STEP_NUM_NODES=3\n"
         "       expected: one of SLURM_STEP_TASKS_PER_NODE, SLURM_NTASKS_PER_NODE, SLURM_STEP_NUM_NODES\n"
-        "       write:    srun --ntasks-per-node=NUMBER fw …\n"
+        "       write:    srun --kill-on-bad-exit=1 --ntasks-per-node=NUMBER fw …\n"
         "\n"
         "1 problem found; nothing was trained."
     )

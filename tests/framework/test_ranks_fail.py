@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from framework import checkpoint
-from tests.framework.command_line import DEEDS, PLACES, Cause, Ended, fw, left_of
+from tests.framework.command_line import DEEDS, Cause, Ended, fw, left_of
+from tests.framework.comparison import assert_same, run_in
 
 RECIPE = """
 name: small
@@ -43,19 +42,16 @@ def unbroken(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unbroken")
     ended = fw(folder, "run", str(recipe))
     assert (ended.code, ended.stderr, ended.ranks) == (0, [], [])
-    return run_in(folder)
+    return run_in(folder / "runs", "small")
 
 
-def run_in(folder: Path) -> Path:
-    (run,) = (folder / "runs" / "small").iterdir()
-    return run
-
-
-def last_checkpoint(run: Path) -> dict[str, Any]:
+def steps_saved(run: Path) -> int:
+    """Return the optimiser steps in the last checkpoint, which is whole."""
     warnings: list[str] = []
     state = checkpoint.load_last(run / "checkpoints", warnings.append)
     assert warnings == []
-    return state
+    steps: int = state["position"]["counters"]["optimizer_steps"]
+    return steps
 
 
 def broken(recipe: Path, folder: Path, cause: Cause) -> Ended:
@@ -68,7 +64,7 @@ def broken(recipe: Path, folder: Path, cause: Cause) -> Ended:
     return ended
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", list(SAVED))
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("deed", [deed for deed in DEEDS if deed != "SIGTERM"])
 def test_what_ends_one_ends_all_and_is_said_last(
@@ -85,19 +81,25 @@ def test_what_ends_one_ends_all_and_is_said_last(
     said_of = [line for line in ended.stderr if line.startswith("rank ")]
     first = f"rank {rank} of 2: Traceback (most recent call last):" if deed == "an exception" else words
     assert said_of == [first], "one cause, and no other"
-    assert last_checkpoint(run_in(tmp_path))["position"]["counters"]["optimizer_steps"] == SAVED[place][rank]
+    assert steps_saved(run_in(tmp_path / "runs", "small")) == SAVED[place][rank]
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", list(SAVED))
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_signal_to_one_makes_all_save_and_stop(recipe: Path, tmp_path: Path, rank: int, place: str) -> None:
     ended = broken(recipe, tmp_path, Cause("SIGTERM", rank, place))
     assert (ended.code, ended.stderr) == (75, [])
     by = "SIGTERM" if rank == 0 else "a signal to another process"
-    run = run_in(tmp_path)
+    run = run_in(tmp_path / "runs", "small")
     assert ended.stdout[-1] == f"stopped by {by}; go on with: fw resume {run.relative_to(tmp_path)}"
-    steps = last_checkpoint(run)["position"]["counters"]["optimizer_steps"]
-    assert steps > SAVED[place][0], "what was cut off was finished, and saved"
+    assert steps_saved(run) > SAVED[place][0], "what was cut off was finished, and saved"
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_one_before_training_ends_all_as_a_stop(recipe: Path, tmp_path: Path, rank: int) -> None:
+    ended = broken(recipe, tmp_path, Cause("SIGTERM", rank, "before training"))
+    said = [] if rank else ["stopped before training; nothing was saved"]  # the first process speaks for all
+    assert (ended.code, ended.stderr) == (75, said)
 
 
 @pytest.mark.parametrize("deed", ["SIGKILL", "SIGTERM"])
@@ -105,13 +107,9 @@ def test_a_run_whose_second_rank_was_ended_goes_on_as_if_nothing_had_been(
     recipe: Path, unbroken: Path, tmp_path: Path, deed: str
 ) -> None:
     broken(recipe, tmp_path, Cause(deed, 1, "in a training step"))
-    run = run_in(tmp_path)
+    run = run_in(tmp_path / "runs", "small")
     assert not (run / "summary.json").exists()
     ended = fw(tmp_path, "resume", str(run.relative_to(tmp_path)), "trainer.devices=1")
     assert (ended.code, ended.stderr) == (0, [])
     assert (run / "summary.json").exists()
-    expected = last_checkpoint(unbroken)["learner"]
-    found = last_checkpoint(run)["learner"]
-    assert found.keys() == expected.keys() != set()
-    for name, value in found.items():
-        torch.testing.assert_close(value, expected[name], rtol=0, atol=TOLERANCE, msg=name)
+    assert_same(run, unbroken, TOLERANCE)

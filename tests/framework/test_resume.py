@@ -13,6 +13,8 @@ import torch
 
 from framework import checkpoint
 from framework.errors import RecipeError
+from framework.resume import prepare_resumption
+from framework.schema import load_recipe
 from tests.framework.interruption import MOMENTS, go_on, start, train
 
 RECIPE = """
@@ -46,6 +48,26 @@ def unbroken(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("unbroken")
     assert start(train, recipe, root, [], None) == 0
     return run_in(root)
+
+
+CRITIC = "hidden: [4], optimizer: {name: adam, lr: 0.001}"
+CRITICS = {
+    "adversarial": f"adversarial: {{{CRITIC}}}",
+    "nested": f"infovae: {{alpha: 0, lambda: 2, of: {{name: adversarial, {CRITIC}}}}}",
+}
+
+
+@pytest.fixture(scope="module")
+def with_critics(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run for each place that a critic may have in an objective."""
+    runs = {}
+    for label, terms in CRITICS.items():
+        root = tmp_path_factory.mktemp(label)
+        path = root / "recipe.yaml"
+        path.write_text(RECIPE.replace("{DIVERGENCES}", terms))
+        assert start(train, path, root, ["trainer.max_epochs=1"], None) == 0
+        runs[label] = run_in(root)
+    return runs
 
 
 def run_in(root: Path) -> Path:
@@ -130,6 +152,95 @@ def test_another_objective_has_records_and_a_best_checkpoint_of_its_own(
     assert best["position"]["counters"]["epoch"] == 5
 
 
+RENAMED = f"divergences={{adversarial: null, adv: {{name: adversarial, {CRITIC}}}}}"
+
+
+def test_a_critic_under_another_label_starts_without_statistics(with_critics: dict[str, Path], tmp_path: Path) -> None:
+    run = shutil.copytree(with_critics["adversarial"], tmp_path / "run")
+    assert start(go_on, run, [RENAMED, "trainer.max_epochs=2"]) == 0
+    assert notes_of_the_last_session(run)[-3:] == [
+        "there is no optimizer critic/adversarial any more: its statistics are left behind",
+        "the optimizer critic/adv is new: it starts without statistics",
+        "divergences changed: the best checkpoint is chosen anew",
+    ]
+    state = checkpoint.load(run / "checkpoints" / "last.ckpt")
+    assert set(state["optimizers"]) == {"main", "critic/adv"}
+    taken = {name: {int(one["step"]) for one in kept["state"].values()} for name, kept in state["optimizers"].items()}
+    assert taken == {"main": {42}, "critic/adv": {21}}
+
+
+def test_a_resumption_that_fails_before_its_first_checkpoint_leaves_the_recipe(
+    with_critics: dict[str, Path], tmp_path: Path
+) -> None:
+    run = shutil.copytree(with_critics["adversarial"], tmp_path / "run")
+    before = (run / "recipe.yaml").read_text()
+    overrides = [RENAMED, "trainer.max_epochs=2"]
+    assert start(go_on, run, overrides, "before the first checkpoint") == -signal.SIGKILL
+    assert (run / "recipe.yaml").read_text() == before
+    assert start(go_on, run, []) == 0
+    assert "divergences changed" not in " ".join(notes_of_the_last_session(run))
+    assert start(go_on, run, overrides) == 0
+    assert "adv:" in (run / "recipe.yaml").read_text()
+
+
+def test_a_finished_run_that_is_judged_by_another_objective_says_so(
+    with_critics: dict[str, Path], tmp_path: Path
+) -> None:
+    run = shutil.copytree(with_critics["adversarial"], tmp_path / "run")
+    assert start(go_on, run, ["divergences.adversarial.weight=2"]) == 0
+    test = records(run)[-1]
+    assert test["test/objective"] == pytest.approx(test["test/reconstruction"] + 2 * test["test/adversarial"])
+    assert load_recipe(run / "recipe.yaml").plain()["divergences"]["adversarial"]["weight"] == 2
+
+
+def resumption(run: Path, *overrides: str) -> tuple[float, str]:
+    """The best objective that a resumption goes on from, and what it says."""
+    found = prepare_resumption(run, overrides, run)
+    assert found.state is not None
+    return found.state["position"]["best"], "\n".join(found.prepared.notes)
+
+
+CHANGED = "divergences changed: the best checkpoint is chosen anew"
+
+
+@pytest.mark.parametrize(("label", "inside"), [("adversarial", "adversarial"), ("nested", "infovae.of")])
+def test_a_critics_optimiser_is_no_part_of_the_objective(
+    with_critics: dict[str, Path], label: str, inside: str
+) -> None:
+    run = with_critics[label]
+    best, _ = resumption(run)
+    assert best < float("inf")
+    kept, notes = resumption(run, f"divergences.{inside}.optimizer.lr=0.01")
+    assert kept == best
+    assert "changed" not in notes
+    kept, notes = resumption(run, f"divergences.{inside}.optimizer={{name: sgd, lr: 0.01}}")
+    assert kept == best
+    assert notes.splitlines()[-1] == "the optimizer was Adam and is SGD: it starts without statistics"
+
+
+@pytest.mark.parametrize(
+    ("label", "override"),
+    [
+        ("adversarial", "divergences.adversarial.weight=2"),
+        ("adversarial", "divergences.adversarial.gradient_penalty=1.0"),
+        ("nested", "divergences.infovae.lambda=3"),
+        ("nested", "divergences.infovae.of.gradient_penalty=1.0"),
+    ],
+)
+def test_a_critics_weight_and_options_are_of_the_objective(
+    with_critics: dict[str, Path], label: str, override: str
+) -> None:
+    best, notes = resumption(with_critics[label], override)
+    assert best == float("inf")
+    assert notes.splitlines()[-1] == CHANGED
+
+
+def test_a_critic_of_another_size_does_not_fit_the_checkpoint(with_critics: dict[str, Path]) -> None:
+    with pytest.raises(RecipeError, match=r"the checkpoint does not fit the recipe: .*size mismatch") as error:
+        resumption(with_critics["adversarial"], "divergences.adversarial.hidden=[5]")
+    assert error.value.problems[0].expected == "overrides that leave the networks as they are"
+
+
 def test_a_plugin_that_was_changed_is_named(unbroken: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(unbroken, run)
@@ -166,8 +277,6 @@ def test_a_damaged_checkpoint_is_passed_over_by_name(unbroken: Path, tmp_path: P
 
 
 def test_the_seed_and_the_data_of_a_run_stay(unbroken: Path) -> None:
-    from framework.resume import prepare_resumption
-
     with pytest.raises(RecipeError, match="a resumed run keeps its name, its seed, its learner and its data"):
         prepare_resumption(unbroken, ["seed=1"], unbroken)
     with pytest.raises(RecipeError, match="no run directory"):
@@ -177,4 +286,4 @@ def test_the_seed_and_the_data_of_a_run_stay(unbroken: Path) -> None:
 def test_checkpoints_hold_plain_containers_alone(unbroken: Path) -> None:
     for name in ("last.ckpt", "previous.ckpt", "best.ckpt"):
         state = torch.load(unbroken / "checkpoints" / name, weights_only=True)
-        assert set(state) == {"learner", "optimizers", "position", "scaler", "metrics_size", "recipe"}
+        assert set(state) == {"learner", "optimizers", "position", "metrics_size", "recipe"}

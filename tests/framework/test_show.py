@@ -30,6 +30,41 @@ def test_a_recipe_is_checked_without_loading_any_data(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "overrides", "said"),
+    [
+        (
+            "mmd_vae_mnist.yaml",
+            ["trainer.microbatch=32"],
+            "mmd compares examples of the whole batch, and a microbatch does not have them at hand\n"
+            "   1 | trainer.microbatch=32\n"
+            "     |                    ^^\n"
+            "       found:    32\n"
+            "       expected: no microbatch, a smaller batch_size, or more processes\n"
+            "       write:    null\n",
+        ),
+        (
+            "vae_mnist.yaml",
+            ["trainer.devices=3", "data.batch_size=100"],
+            "data.batch_size: a batch is shared by 3 processes in equal parts\n"
+            "   1 | data.batch_size=100\n"
+            "     |                 ^^^\n"
+            "       found:    100\n"
+            "       expected: a multiple of 3\n"
+            "       write:    99\n",
+        ),
+    ],
+)
+def test_what_cannot_be_shared_is_refused_without_loading_any_data(
+    tmp_path: Path, name: str, overrides: list[str], said: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        check_recipe(RECIPES / name, overrides, [], tmp_path / "data")
+    assert said in str(caught.value)
+    assert len(caught.value.problems) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_infovae_is_shown_as_its_formula_and_the_coefficients_that_it_implies() -> None:
     # Zhao, Song & Ermon, equation 6: (1 − α) KL(q(z|x)‖p) + (α + λ − 1) D, here with α = 0 and λ = 1000; in the mean
     # over x KL(q(z|x)‖p) = I(x;z) + KL(q(z)‖p).

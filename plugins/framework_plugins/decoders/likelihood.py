@@ -11,7 +11,7 @@ from torch.distributions import ContinuousBernoulli, Distribution, Independent
 
 from framework import OptionError
 from framework.distributions import BernoulliLogits, DiagonalGaussian
-from framework.networks import full_precision
+from framework.precision import at_least_single
 
 LikelihoodName = Literal["bernoulli", "gaussian", "continuous_bernoulli"]
 
@@ -59,7 +59,7 @@ class Likelihood(nn.Module):
 
     def forward(self, outputs: Tensor) -> Distribution:
         """Return p(x|z) for outputs [B, *input_shape]."""
-        outputs = full_precision(outputs)
+        outputs = at_least_single(outputs)
         if self.likelihood == "bernoulli":
             return BernoulliLogits(outputs, self.event_dimensions)
         if self.likelihood == "continuous_bernoulli":

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from framework import OptionError
 from framework.distributions import Delta, DiagonalGaussian
-from framework.networks import full_precision
+from framework.precision import at_least_single
 
 PosteriorName = Literal["gaussian", "deterministic"]
 ScaleName = Literal["exp", "softplus"]
@@ -44,7 +44,7 @@ class Posterior(nn.Module):
 
     def forward(self, features: Tensor) -> Distribution:
         """Return q(z|x) for features [B, F]."""
-        outputs = full_precision(self.linear(features))
+        outputs = at_least_single(self.linear(features))
         if self.posterior == "deterministic":
             return Delta(outputs)
         mean, raw = outputs.chunk(2, dim=-1)  # [B, D] each

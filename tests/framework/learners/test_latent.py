@@ -18,7 +18,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Distribution, MultivariateNormal, Normal
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
 from framework import Counters, Decoder, Divergence, Encoder, Facts, IncompatibleParts, Prior, Term, randomness
 from framework.distributions import DiagonalGaussian
@@ -503,6 +503,69 @@ def test_a_learner_can_be_copied_and_loaded() -> None:
     assert training(other, x) == training(copy.deepcopy(latent), x) == training(latent, x)
 
 
+def autocast() -> bool:
+    return torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize("terms", [{"mmd": Term(MMD(latent_dim=D))}, {"kl": Term(KL())}, {}], ids=["mmd", "kl", "none"])
+def test_under_autocast_the_networks_alone_are_in_half_precision(terms: dict[str, Term]) -> None:
+    """A stranger's distributions are sampled, and their densities taken, in full precision."""
+    seen: dict[str, set[bool]] = {}
+
+    class Noting(Independent):
+        def __init__(self, who: str, mean: Tensor) -> None:
+            super().__init__(Normal(mean.float(), torch.ones(mean.shape), validate_args=False), mean.dim() - 1)
+            self.who = who
+
+        def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+            seen.setdefault(f"{self.who}'s samples", set()).add(autocast())
+            return super().rsample(torch.Size(sample_shape))
+
+        def log_prob(self, value: Tensor) -> Tensor:
+            seen.setdefault(f"{self.who}'s density", set()).add(autocast())
+            return super().log_prob(value)
+
+    class NotingEncoder(Encoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(6, D)
+
+        def forward(self, x: Tensor) -> Distribution:
+            outputs = self.linear(x.flatten(1))
+            seen.setdefault("encoder", set()).add(outputs.dtype == torch.bfloat16)
+            return Noting("encoder", outputs)
+
+    class NotingDecoder(Decoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(D, 6)
+
+        def forward(self, z: Tensor) -> Distribution:
+            outputs = self.linear(z)
+            seen.setdefault("decoder", set()).add(outputs.dtype == torch.bfloat16)
+            return Noting("decoder", outputs.view(-1, 1, 2, 3))
+
+    class NotingObjective(Divergence):
+        def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+            seen.setdefault("objective", set()).add(autocast())
+            return q.log_prob(z)
+
+    # A mixture has no closed form with it: the ELBO's KL is an estimate from both densities, in the objective or not.
+    latent = build(
+        encoder=NotingEncoder(),
+        decoder=NotingDecoder(),
+        prior=one_component(),
+        divergences={**terms, "noting": Term(NotingObjective())},
+    )
+    seen.clear()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        metrics = training(latent, torch.ones(4, 1, 2, 3))
+        assert autocast(), "it is switched on again"
+    assert "elbo" in metrics
+    on, off = {"encoder", "decoder"}, {"encoder's samples", "encoder's density", "decoder's density", "objective"}
+    assert seen == {**{who: {True} for who in on}, **{who: {False} for who in off}}
+
+
 def test_a_decoder_may_have_any_distribution_with_a_support() -> None:
     class Flat(Decoder):
         def __init__(self) -> None:
@@ -511,6 +574,6 @@ def test_a_decoder_may_have_any_distribution_with_a_support() -> None:
 
         def forward(self, z: Tensor) -> Distribution:
             mean = self.linear(z).view(-1, 1, 2, 3)
-            return torch.distributions.Independent(Normal(mean, torch.ones_like(mean), validate_args=False), 3)
+            return Independent(Normal(mean, torch.ones_like(mean), validate_args=False), 3)
 
     assert "elbo" in training(build(decoder=Flat()), torch.ones(4, 1, 2, 3))

@@ -1,0 +1,44 @@
+"""How far a run has come."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from framework.schedule import Counters
+
+
+@dataclass
+class Position:
+    """How far a run has come: what, with the weights and the optimisers, makes it go on exactly.
+
+    Args:
+        counters: ours, never Lightning's.
+        step_in_epoch: minibatches of the current epoch that are done.
+        best: the lowest validation objective so far, nats.
+        validations_since_best: how many came after it.
+        seconds: time spent training, over all resumptions.
+        window: sums of the training metrics since the last record, by name; of the whole batches.
+        window_steps: optimiser steps in it.
+        window_seconds: time spent in them.
+    """
+
+    counters: Counters = field(default_factory=Counters)
+    step_in_epoch: int = 0
+    best: float = math.inf
+    validations_since_best: int = 0
+    seconds: float = 0.0
+    window: dict[str, Tensor] = field(default_factory=dict)
+    window_steps: int = 0
+    window_seconds: float = 0.0
+
+    def state(self) -> dict[str, Any]:
+        return {**asdict(self), "window": dict(self.window)}
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Position:
+        return cls(**{**state, "counters": Counters(**state["counters"])})
