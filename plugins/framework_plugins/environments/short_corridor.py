@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from framework_plugins.environments.autoreset import Array, AutoresetVectorEnv, Choice, Mask
 from framework_plugins.environments.refusals import check_action, refuse_options, refuse_step_outside_episode
 
-RIGHT, LEFT = 0, 1
+LEFT, RIGHT = 0, 1  # as in `framework.markov.short_corridor`
 START, GOAL = 0, 3
-# From state (row) by action (column: right, left). The first state's wall stops a step to the left; the second state
+# From state (row) by action (column: left, right). The first state's wall stops a step to the left; the second state
 # switches the two. The goal leads to itself: the vector form moves every corridor, also those that have ended.
-NEXT = np.array([[1, 0], [0, 2], [3, 1], [GOAL, GOAL]])
+NEXT = np.array([[0, 1], [2, 0], [1, 3], [GOAL, GOAL]])
 REWARD = -1.0  # of every step, also of the one into the goal, as the book has it; a widely copied script pays 0 there
 
 
@@ -28,7 +28,7 @@ class ShortCorridor(gymnasium.Env[np.int64, np.int64]):
     v(p) = (2p − 4) / (p (1 − p)), undiscounted; its largest value is −(6 + 4√2) = −11.66 at p = 2 − √2 = 0.586.
 
     * Observation: Discrete(1), always 0, int64; with `observe_state` Discrete(4), the state, the goal being 3.
-    * Action: Discrete(2), 0 right and 1 left.
+    * Action: Discrete(2), 0 left and 1 right.
     * Reward: −1 for every step, also for the last.
     * End: the goal terminates. There is no limit of steps: a policy that always goes right never ends, so learning
       needs `max_episode_steps`, and v(p) is exact only without.

@@ -137,7 +137,7 @@ def through_an_end(mode: AutoresetMode) -> list[list[Any]]:
         "fw/ShortCorridor-v0", num_envs=2, observe_state=True, max_episode_steps=4, autoreset_mode=mode
     )
     seen: list[list[Any]] = [corridors.reset(seed=0)[0].tolist()]
-    for actions in ([0, 1], [1, 1], [0, 1], [0, 1], [1, 0], [1, 0]):  # 0 is right
+    for actions in ([1, 0], [0, 0], [1, 0], [1, 0], [0, 1], [0, 1]):  # 1 is right
         observations, rewards, terminations, truncations, infos = corridors.step(np.array(actions))
         final = [None if last is None else int(last) for last in infos.get("final_obs", [None, None])]
         seen.append([array.tolist() for array in (observations, rewards, terminations, truncations)] + [final])
