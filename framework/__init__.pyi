@@ -24,6 +24,8 @@ from .errors import NonFiniteError as NonFiniteError
 from .errors import OptionError as OptionError
 from .errors import PluginError as PluginError
 from .errors import RecipeError as RecipeError
+from .estimators import leave_one_out as leave_one_out
+from .estimators import score_function as score_function
 from .gathering import gather as gather
 from .learner import Learner as Learner
 from .learner import Loss as Loss
@@ -35,6 +37,8 @@ from .optimizer import register_optimizer as register_optimizer
 from .prior import Prior as Prior
 from .prior import register_prior as register_prior
 from .randomness import Keys as Keys
+from .returns import generalized_advantages as generalized_advantages
+from .returns import returns_to_go as returns_to_go
 from .schedule import Counters as Counters
 from .schedule import Schedule as Schedule
 from .schedule import register_schedule as register_schedule

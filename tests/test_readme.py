@@ -54,6 +54,12 @@ def test_a_command_of_the_documentation_works(
     assert result.exit_code == 0, result.output
 
 
+def test_the_python_of_decision_processes_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (python,) = blocks(ROOT / "docs" / "decision_processes.md", "python")
+    exec(python, {})
+    assert capsys.readouterr().out == "0.8235\n"
+
+
 def test_a_divergence_takes_ten_lines() -> None:
     (python,) = blocks(ROOT / "README.md", "python")
     code = [line for line in python.splitlines() if line.strip()]
