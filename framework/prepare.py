@@ -67,7 +67,7 @@ def prepare(
     broken = load_plugins(plugins)
     recipe = load_recipe(recipe_path, overrides, broken)
     data = build_data(recipe, data_directory)
-    build(recipe, data)  # whatever is wrong shows before anything is downloaded
+    tried = build(recipe, data)  # whatever is wrong shows before anything is downloaded
     with first_on_each_node(place):  # one process downloads, and the others find what it has written
         dataset = data.load()
     if not same_on_all_ranks(f"{recipe.plain()} {dataset.source.sha256} {len(dataset.train)}"):
@@ -82,7 +82,7 @@ def prepare(
     ]
     if problems:
         raise RecipeError(problems)
-    trial = try_step(recipe, built.learner, built.trainer, dataset, data.batch_size)
+    trial = try_step(recipe, tried.learner, built.trainer, dataset, data.batch_size)
     if trial.problems:
         raise RecipeError(trial.problems)
     if built.trainer.precision == 64:
@@ -121,6 +121,10 @@ def _device_problems(recipe: Recipe, built: Built, place: Place | None) -> Itera
             yield Problem(message, nodes, str(limits.num_nodes), expected, write, recipe.mark(nodes))
         return
     here, machines = place.local_world_size, place.world_size // place.local_world_size
+    if place.world_size % here:
+        message, found = "each machine has equally many processes", f"{here} here, {place.world_size} in all"
+        yield Problem(message, devices, found, "an equal number on each", mark=recipe.mark(devices))
+        return
     if limits.devices not in ("auto", here):
         message, found = f"{here} processes were started on this machine", str(limits.devices)
         yield Problem(message, devices, found, f"auto or {here}", f"{devices}={here}", recipe.mark(devices))

@@ -335,7 +335,7 @@ LOSES = f"{NOTES}noted = HERE / f'noted-{{RANK}}'\nuntil(lambda: noted.exists() 
 def test_the_second_signal_ends_also_those_that_do_not_see_it(supervisor: Supervisor, other: str) -> None:
     process = supervisor(BLIND, other)
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
+    time.sleep(ONE + 0.2)
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=5) == ("", "")
     assert process.returncode == 75
