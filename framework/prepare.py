@@ -25,7 +25,16 @@ from framework.trial import try_step
 class Prepared:
     """A recipe with everything that it needs, ready to be trained.
 
-    `processes` share each batch; `leaves_out` says whether a loss leaves parameters without a gradient.
+    Args:
+        recipe: the checked recipe.
+        built: its parts.
+        dataset: its data.
+        batch_size: examples in a minibatch, over all processes.
+        processes: those that share each minibatch.
+        leaves_out: whether a loss leaves parameters without a gradient.
+        plugins: the files that were asked for.
+        broken: the plugins that could not be loaded and are not needed.
+        notes: what a reader of the run's numbers should know, a sentence each.
     """
 
     recipe: Recipe
