@@ -3,8 +3,9 @@
     python benchmarks/data_parallel.py ranks            # `fw run` of a recipe on 1, 2, … processes, in turn
     python benchmarks/data_parallel.py gather           # gather and its gradient, as batch and dimension grow
 
-`ranks` trains the recipe for so many steps in a run of its own each time and takes the rate that the run records;
-rounds are interleaved, the numbers are medians. On a GPU machine add `--accelerator gpu`.
+`ranks` trains the recipe for so many steps in a run of its own each time and takes the median of the rates that the run
+records after its first quarter; rounds are interleaved, the numbers are medians. On a GPU machine add
+`--accelerator gpu`.
 """
 
 import argparse
@@ -30,14 +31,14 @@ RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
 
 def examples_per_second(recipe: str, count: int, batch: int, steps: int, accelerator: str, others: list[str]) -> float:
-    """Train a recipe on so many processes; return the rate of its last training record."""
+    """Train a recipe on so many processes; return the rate of its training records, after the first."""
     with tempfile.TemporaryDirectory() as folder:
         settings = [
             f"data.batch_size={batch}",
             f"trainer.devices={count}",
             f"trainer.accelerator={accelerator}",
             f"trainer.max_steps={steps}",
-            f"trainer.log_every={steps // 4}",  # the last quarter is recorded alone: by then everything is warm
+            f"trainer.log_every={steps // 4}",  # the first quarter is recorded alone, and left out: nothing is warm
             "trainer.max_epochs=null",
             "trainer.validate_every=1000000",
             *others,

@@ -133,11 +133,7 @@ class _Builder:
         path = f"{part.path}.{error.option}" if part.path else error.option
         if error.option not in part.options and error.option in self.recipe.learner.options:
             path = error.option  # context: it is written at the top
-        self.problems.append(
-            Problem(
-                "this value is refused", path, str(error.found), error.expected, error.write, self.recipe.mark(path)
-            )
-        )
+        self.problems.append(self.recipe.refused(error, path))
 
 
 def _holds_bad(value: Any) -> bool:

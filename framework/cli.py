@@ -64,13 +64,13 @@ def run(
 ) -> None:
     """Train a recipe."""
     with _exit_codes():
+        if dry_run and json:
+            raise RecipeError([Problem("--json prints the result of a run, and --dry-run makes none")])
         place = _join()
         from framework import run as running
         from framework.prepare import prepare
 
         prepared = prepare(recipe, overrides or [], plugin or [], _data_directory(data_dir), place)
-        if dry_run and json:
-            raise RecipeError([Problem("--json prints the result of a run, and --dry-run makes none")])
         _supervise(prepared, place)
         if dry_run:
             if place is None or place.rank == 0:

@@ -14,7 +14,7 @@ import torch
 from framework.files import sha256
 from framework.prepare import Prepared
 
-PACKAGES = ("fw", "torch", "pytorch-lightning", "omegaconf", "numpy", "wandb")
+PACKAGES = ("fw", "pytorch-lightning", "omegaconf", "numpy", "wandb")
 
 
 def describe_environment(prepared: Prepared, device: torch.device, step: int) -> dict[str, Any]:
@@ -32,7 +32,11 @@ def describe_environment(prepared: Prepared, device: torch.device, step: int) ->
         "step": step,
         "command": sys.argv,
         "seed": prepared.recipe.seed,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in PACKAGES},
+            "torch": torch.__version__,  # which says for what device it was built
+        },
         "platform": platform.platform(),
         "processes": prepared.processes,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else threads,

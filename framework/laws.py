@@ -29,11 +29,13 @@ def require(holds: bool, part: object, law: str, action: str) -> None:
 
 
 def check_shape(part: object, value: Tensor, expected: tuple[int, ...], law: str, action: str) -> None:
+    """Check that a value has the expected shape."""
     shape = list(value.shape)
     require(tuple(shape) == expected, part, f"expected {law}, of shape {list(expected)}, found {shape}", action)
 
 
 def check_shapes(part: object, distribution: Distribution, batch: tuple[int, ...], event: tuple[int, ...]) -> None:
+    """Check a distribution's batch and event shapes."""
     found = f"batch shape {list(distribution.batch_shape)} and event shape {list(distribution.event_shape)}"
     require(
         tuple(distribution.batch_shape) == batch and tuple(distribution.event_shape) == event,
@@ -44,11 +46,13 @@ def check_shapes(part: object, distribution: Distribution, batch: tuple[int, ...
 
 
 def check_finite(part: object, value: Tensor) -> None:
+    """Check that no element is infinite or NaN."""
     action = "look for a division by zero or a logarithm of it"
     require(bool(value.isfinite().all()), part, f"values are finite, found {value.tolist()}", action)
 
 
 def check_dtype(part: object, expected: torch.dtype, *found: torch.dtype) -> None:
+    """Check that what comes out is of the type that went in."""
     require(
         all(dtype == expected for dtype in found),
         part,
@@ -58,6 +62,7 @@ def check_dtype(part: object, expected: torch.dtype, *found: torch.dtype) -> Non
 
 
 def check_untouched(part: object, before: list[Tensor], after: list[Tensor]) -> None:
+    """Check that inputs are what they were before the call."""
     require(
         all(torch.equal(one, other) for one, other in zip(before, after, strict=True)),
         part,
@@ -83,6 +88,7 @@ def check_state(part: nn.Module, fresh: nn.Module, output: Callable[[nn.Module],
 
 
 def copy_of(part: Part) -> Part:
+    """Return a copy that shares nothing with the part."""
     try:
         return copy.deepcopy(part)
     except (TypeError, RuntimeError) as error:
@@ -91,6 +97,7 @@ def copy_of(part: Part) -> Part:
 
 
 def is_close(one: Tensor, other: Tensor) -> bool:
+    """Return whether two values of one shape differ by roundings alone."""
     return bool(((one - other).abs() <= _ROUNDING * (1 + one.abs())).all())
 
 

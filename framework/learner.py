@@ -47,13 +47,16 @@ class Learner(nn.Module, ABC):
         Each is minimised by its optimiser before the next is asked for, so that a loss may be computed with parameters
         that the one before has just changed: a critic first, then the model against the updated critic.
 
+        Each value is the mean over the examples here, or the same number on all processes for what is computed from
+        the whole batch: the mean over processes is then the loss that one process would have.
+
         Args:
             batch: [B, *input_shape], the examples that this process has of the step's batch.
             counters: how far training has come before this step.
             keys: re-keys the random numbers of a site; its `share` says what part of the whole batch is here.
 
-        Each value is the mean over the examples here, or the same number on all processes for what is computed from
-        the whole batch: the mean over processes is then the loss that one process would have.
+        Yields:
+            Losses, [] each, in the unit of the objective (nats), by the names of `optimizers`.
         """
 
     @abstractmethod
@@ -65,7 +68,7 @@ class Learner(nn.Module, ABC):
 
     @abstractmethod
     def optimizers(self) -> dict[str, Optimizer]:
-        """Return the optimisers by name; called once, after the learner has been moved to its device."""
+        """Return new optimisers of the parameters as they are, by name; training calls it on the device."""
 
 
 learners: Registry[Learner] = Registry("learner", Learner, context=("facts",))

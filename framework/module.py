@@ -78,7 +78,7 @@ class Module(LightningModule):
             position=lambda: (self.position.counters.epoch, self.position.step_in_epoch),
         )
         self._clock = 0.0
-        self._time_is_up, self._stopping = self._has_run_out(), False
+        self._time_is_up, self._stopping = position.has_run_out(trainer), False
         self._alone = world_size() == 1
         self._own_window: dict[str, Tensor] = {}  # sums of the metrics since the processes met
         self._seconds = 0.0  # of training since then
@@ -278,7 +278,7 @@ class Module(LightningModule):
         Clocks and signals differ between processes, and one that stopped alone would leave the others waiting. They
         meet before each record and checkpoint, and a few times a second; one process alone, after each step.
         """
-        self._time_is_up, self._stopping = self._has_run_out(), bool(self._stop)
+        self._time_is_up, self._stopping = self.position.has_run_out(self.limits), bool(self._stop)
         if self._alone:
             return
         count, step = world_size(), self.position.counters.optimizer_steps
@@ -292,18 +292,9 @@ class Module(LightningModule):
         self._last_meeting, self._next_meeting = step, step + max(1, int(BETWEEN_MEETINGS / max(a_step, 1e-6)))
         self._own_window, self._seconds = {}, 0.0
 
-    def _has_run_out(self) -> bool:
-        return self.limits.max_time is not None and self.position.seconds >= 60 * self.limits.max_time
-
     def is_finished(self) -> bool:
         """Return whether one of the trainer's limits has been reached, or its patience is at an end."""
-        counters, limits, patience = self.position.counters, self.limits, self.limits.early_stopping
-        return bool(
-            (patience and self.position.validations_since_best >= patience)
-            or (limits.max_epochs and counters.epoch >= limits.max_epochs)
-            or (limits.max_steps and counters.optimizer_steps >= limits.max_steps)
-            or self._time_is_up
-        )
+        return self.position.has_reached(self.limits, time_is_up=self._time_is_up)
 
     def _save_checkpoint(self, best: bool) -> None:
         for name, parameter in self.learner.named_parameters():

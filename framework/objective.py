@@ -49,8 +49,6 @@ class Objective(nn.Module):
     def __init__(self, terms: Mapping[str, Term]) -> None:
         super().__init__()
         self.leaves = tuple(leaf for label, term in terms.items() for leaf in _flatten(label, term))
-        # A list, because a label is any string, and a module's name is not ("keys" and "a.b" are refused).
-        self.divergences = nn.ModuleList(leaf.divergence for leaf in self.leaves)
         self.critics = {
             leaf.label: leaf.divergence for leaf in self.leaves if isinstance(leaf.divergence, AdversarialDivergence)
         }
@@ -59,6 +57,8 @@ class Objective(nn.Module):
         misfits += [_negative(leaf) for leaf in self.leaves if _is_forbidden(leaf)]
         if misfits:
             raise IncompatibleParts(misfits)
+        # By label, so that a checkpoint's weights find their term when others come or go.
+        self.divergences = nn.ModuleDict({_module_name(leaf.label): leaf.divergence for leaf in self.leaves})
 
     def forward(
         self,
@@ -140,6 +140,16 @@ class Objective(nn.Module):
                 for quantity, share in (leaf.divergence.decomposition or {name: 1.0}).items():
                     coefficients[quantity] += share * final_value(leaf.weight)  # type: ignore[assignment]
         return dict(coefficients)
+
+
+def _module_name(label: str) -> str:
+    """Return a label as a name that torch takes: not one of its own, such as "keys", and without a dot."""
+    return "term " + label.replace(".", "·")
+
+
+def label_of(module_name: str) -> str:
+    """Return the label of a term from the name of its module in `Objective.divergences`."""
+    return module_name.removeprefix("term ")
 
 
 def _arguments(

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from framework.schedule import Counters
+from framework.trainer import Trainer
 
 
 @dataclass
@@ -22,7 +23,7 @@ class Position:
         best: the lowest validation objective so far, nats.
         validations_since_best: how many came after it.
         seconds: time spent training, over all resumptions.
-        window: sums of the training metrics since the last record, by name; of the whole batches.
+        window: sums of the training metrics since the last record, by name, [] each; of the whole batches.
         window_steps: optimiser steps in it.
         window_seconds: time spent in them.
     """
@@ -36,9 +37,25 @@ class Position:
     window_steps: int = 0
     window_seconds: float = 0.0
 
+    def has_run_out(self, limits: Trainer) -> bool:
+        """Return whether the time is up."""
+        return limits.max_time is not None and self.seconds >= 60 * limits.max_time
+
+    def has_reached(self, limits: Trainer, *, time_is_up: bool) -> bool:
+        """Return whether one of the trainer's limits has been reached, or its patience is at an end."""
+        counters, patience = self.counters, limits.early_stopping
+        return bool(
+            (patience and self.validations_since_best >= patience)
+            or (limits.max_epochs and counters.epoch >= limits.max_epochs)
+            or (limits.max_steps and counters.optimizer_steps >= limits.max_steps)
+            or time_is_up
+        )
+
     def state(self) -> dict[str, Any]:
+        """Return it as plain containers and tensors, for a checkpoint."""
         return {**asdict(self), "window": dict(self.window)}
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Position:
+        """Return the position that `state` was called on."""
         return cls(**{**state, "counters": Counters(**state["counters"])})

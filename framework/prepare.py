@@ -25,7 +25,16 @@ from framework.trial import try_step
 class Prepared:
     """A recipe with everything that it needs, ready to be trained.
 
-    `processes` share each batch; `leaves_out` says whether a loss leaves parameters without a gradient.
+    Args:
+        recipe: the checked recipe.
+        built: its parts.
+        dataset: its data.
+        batch_size: examples in a minibatch, over all processes.
+        processes: those that share each minibatch.
+        leaves_out: whether a loss leaves parameters without a gradient.
+        plugins: the files that were asked for.
+        broken: the plugins that could not be loaded and are not needed.
+        notes: what a reader of the run's numbers should know, a sentence each.
     """
 
     recipe: Recipe
@@ -67,7 +76,7 @@ def prepare(
     broken = load_plugins(plugins)
     recipe = load_recipe(recipe_path, overrides, broken)
     data = build_data(recipe, data_directory)
-    build(recipe, data)  # whatever is wrong shows before anything is downloaded
+    tried = build(recipe, data)  # whatever is wrong shows before anything is downloaded
     with first_on_each_node(place):  # one process downloads, and the others find what it has written
         dataset = data.load()
     if not same_on_all_ranks(f"{recipe.plain()} {dataset.source.sha256} {len(dataset.train)}"):
@@ -82,7 +91,7 @@ def prepare(
     ]
     if problems:
         raise RecipeError(problems)
-    trial = try_step(recipe, built.learner, built.trainer, dataset, data.batch_size)
+    trial = try_step(recipe, tried.learner, built.trainer, dataset, data.batch_size)
     if trial.problems:
         raise RecipeError(trial.problems)
     if built.trainer.precision == 64:
@@ -121,6 +130,10 @@ def _device_problems(recipe: Recipe, built: Built, place: Place | None) -> Itera
             yield Problem(message, nodes, str(limits.num_nodes), expected, write, recipe.mark(nodes))
         return
     here, machines = place.local_world_size, place.world_size // place.local_world_size
+    if place.world_size % here:
+        message, found = "each machine has equally many processes", f"{here} here, {place.world_size} in all"
+        yield Problem(message, devices, found, "an equal number on each", mark=recipe.mark(devices))
+        return
     if limits.devices not in ("auto", here):
         message, found = f"{here} processes were started on this machine", str(limits.devices)
         yield Problem(message, devices, found, f"auto or {here}", f"{devices}={here}", recipe.mark(devices))

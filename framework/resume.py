@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,16 @@ from rich.console import Console
 
 from framework import checkpoint
 from framework.data import DataError
-from framework.distributed import rank
+from framework.distributed import rank, same_on_all_ranks
 from framework.errors import Problem, RecipeError
 from framework.files import sha256
 from framework.launch import Place
+from framework.objective import Objective, label_of
+from framework.position import Position
 from framework.prepare import Prepared, prepare
 from framework.run import Outcome, train
 from framework.run_directory import RunDirectory
-from framework.schema import Part, Recipe, Weighted
+from framework.schema import Part, Weighted
 
 FIXED = ("data", "seed", "name", "learner")  # what makes it another run
 
@@ -72,9 +74,17 @@ def prepare_resumption(
     state = checkpoint.load_last(directory.checkpoints, notes.append) if directory.has_checkpoint() else None
     prepared = prepare(directory.recipe, overrides, files, data_directory, place)
     _same_data(prepared, sessions[0])
+    if not same_on_all_ranks(str(state and state["position"])):
+        found = (
+            f"step {state['position']['counters']['optimizer_steps']} in one of them"
+            if state
+            else "none in one of them"
+        )
+        expected = "a run directory that every machine sees as it is"
+        raise RecipeError([Problem("the processes do not find the same checkpoint", "", found, expected)])
     if state is not None:
-        _load_weights(prepared, state)
-        notes += [*_foreign_statistics(prepared, state), *_other_objective(prepared.recipe, state)]
+        notes += _load_weights(prepared, state)
+        notes += [*_foreign_statistics(prepared, state), *_other_objective(prepared, state)]
     prepared.notes.extend(notes)
     return Resumption(prepared, directory, state, sessions)
 
@@ -106,12 +116,38 @@ def _same_data(prepared: Prepared, session: dict[str, Any]) -> None:
         )
 
 
-def _load_weights(prepared: Prepared, state: dict[str, Any]) -> None:
+def _load_weights(prepared: Prepared, state: dict[str, Any]) -> list[str]:
+    """Load what the checkpoint has for the model and for each term; return a sentence for each term that it has not."""
+    learner = prepared.built.learner
+    saved, now = dict(state["learner"]), learner.state_dict()
+    notes = []
+    for name, module in learner.named_modules():
+        if not isinstance(module, Objective):
+            continue
+        terms = f"{name}.divergences."
+        was, has = (_terms_of(weights, terms) for weights in (saved, now))
+        for term in sorted(was.keys() - has.keys()):
+            for key in was[term]:
+                del saved[key]
+            notes.append(f"there is no term {term} any more: its weights are left behind")
+        for term in sorted(has.keys() - was.keys()):
+            saved |= {key: now[key] for key in has[term]}
+            notes.append(f"the term {term} is new: its weights start untrained")
     try:
-        prepared.built.learner.load_state_dict(state["learner"])
+        learner.load_state_dict(saved)
     except RuntimeError as error:
         message = "the checkpoint does not fit the recipe: " + " ".join(str(error).split())
         raise RecipeError([Problem(message, expected="overrides that leave the networks as they are")]) from error
+    return notes
+
+
+def _terms_of(weights: Mapping[str, Any], prefix: str) -> dict[str, list[str]]:
+    """Return the names of the weights below a prefix, by the term that they belong to."""
+    terms: dict[str, list[str]] = {}
+    for key in weights:
+        if key.startswith(prefix):
+            terms.setdefault(label_of(key.removeprefix(prefix).split(".")[0]), []).append(key)
+    return terms
 
 
 def _foreign_statistics(prepared: Prepared, state: dict[str, Any]) -> list[str]:
@@ -126,12 +162,13 @@ def _foreign_statistics(prepared: Prepared, state: dict[str, Any]) -> list[str]:
             notes.append(f"the optimizer {name} is new: it starts without statistics")
         elif not optimizer.suits(states[name]):
             was, now = states.pop(name)["algorithm"], type(optimizer.algorithm).__name__
-            notes.append(f"the optimizer was {was} and is {now}: it starts without statistics")
+            notes.append(f"the optimizer {name} was {was} and is {now}: it starts without statistics")
     return notes
 
 
-def _other_objective(recipe: Recipe, state: dict[str, Any]) -> list[str]:
+def _other_objective(prepared: Prepared, state: dict[str, Any]) -> list[str]:
     """Where the objective may be another, take out of a checkpoint what is of the old one; return what to say."""
+    recipe = prepared.recipe
     was, now = state["recipe"], recipe.plain()
     changed = [
         key
@@ -140,6 +177,11 @@ def _other_objective(recipe: Recipe, state: dict[str, Any]) -> list[str]:
     ]
     if not changed:
         return []
+    position, limits = Position.of(state["position"]), prepared.built.trainer
+    if position.has_reached(limits, time_is_up=position.has_run_out(limits)):
+        message = "the run is at its end, and nothing would be trained under what is changed"
+        expected, write = "a later end beside it", "trainer.max_epochs=…"
+        raise RecipeError([Problem(message, found=", ".join(changed), expected=expected, write=write)])
     # Sums of other metrics, and a best value of another objective, would be compared with the new ones.
     empty = {"window": {}, "window_steps": 0, "window_seconds": 0.0}
     state["position"] |= {**empty, "best": float("inf"), "validations_since_best": 0}

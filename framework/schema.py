@@ -20,7 +20,7 @@ import framework.schedule
 from framework.discovery import BrokenPlugin
 from framework.divergence import Term, divergences
 from framework.document import Node, scalar
-from framework.errors import Mark, PluginError, Problem, RecipeError, listed, nearest, with_article
+from framework.errors import Mark, OptionError, PluginError, Problem, RecipeError, listed, nearest, with_article
 from framework.options import (
     REQUIRED,
     Option,
@@ -96,6 +96,11 @@ class Recipe:
             **{name: _plain(value) for name, value in self.learner.options.items()},
             "trainer": {name: _plain(value) for name, value in self.trainer.options.items()},
         }
+
+    def refused(self, error: OptionError, path: str = "") -> Problem:
+        """Return the problem of a value that a constructor refuses; `path` where it is not the option's own."""
+        where = path or error.option
+        return Problem("this value is refused", where, str(error.found), error.expected, error.write, self.mark(where))
 
     def mark(self, path: str) -> Mark | None:
         """Return the place of a dotted path, or of the nearest part above it."""

@@ -58,7 +58,7 @@ def end_on_signals() -> None:
 
     def end(number: int, frame: FrameType | None) -> None:
         if os.environ.get("RANK") == "0":  # one of several speaks for all
-            print("stopped before training; nothing was saved", file=sys.stderr, flush=True)
+            print("stopped before training began", file=sys.stderr, flush=True)
         os._exit(STOPPED)
 
     for heard in HEARD:

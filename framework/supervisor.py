@@ -25,7 +25,7 @@ from types import FrameType
 from typing import IO, Protocol
 
 from framework.launch import LIFELINE, REPORT
-from framework.signals import STOPPED
+from framework.signals import ONE, STOPPED
 
 INTERVAL = 0.05  # seconds between two looks at the ranks
 GRACE = 1.5  # seconds that the others have after the first failure, to report theirs
@@ -253,8 +253,14 @@ def _lifeline() -> Iterator[dict[str, str]]:
 def _signals() -> Iterator[deque[signal.Signals]]:
     """Collect the signals that are for the ranks; what was there before is put back on leaving."""
     received: deque[signal.Signals] = deque()
+    first = math.inf
 
     def take(number: int, frame: FrameType | None) -> None:
+        nonlocal first
+        now = time.monotonic()
+        if first < now < first + ONE:  # one request that has come twice, as for the ranks
+            return
+        first = min(first, now)
         received.append(signal.SIGTERM if number == signal.SIGHUP else signal.Signals(number))
 
     numbers = [signal.SIGINT, signal.SIGTERM]

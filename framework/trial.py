@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,10 +15,10 @@ from framework.learner import Learner
 from framework.randomness import Keys
 from framework.schedule import Counters
 from framework.schema import Recipe
-from framework.share import Share
+from framework.share import WHOLE, Share
 from framework.trainer import Trainer
 
-EXAMPLES = 4  # of each process: what depends on how many there are shows at one, two or three
+EXAMPLES = 4  # of one process: what depends on how many there are shows at one, two or three
 _BATCH_STATISTICS = nn.modules.batchnorm._BatchNorm
 
 
@@ -38,53 +37,60 @@ class Trial:
 
 
 def try_step(recipe: Recipe, learner: Learner, limits: Trainer, dataset: Dataset, batch_size: int) -> Trial:
-    """Compute all losses of a few examples and their gradients, on a copy of the learner and on the CPU.
+    """Compute all losses of some examples and their gradients on the CPU, then the metrics of some of validation's.
 
-    Processes that have met do so together. Validation and test are tried with the smallest batch that they will make.
+    Processes that have met do so together, each with its part of a batch, because draws are recognised by how many
+    examples there are; one process takes a few.
 
     Args:
         recipe: for the places of problems.
-        learner: what is to be trained.
+        learner: like the one that is to be trained; it may be another one afterwards.
         limits: the trainer's section.
         dataset: what on.
         batch_size: over all processes.
+
+    Raises:
+        ValueError: of a part's own, whatever the batch and however it is shared.
     """
-    learner = copy.deepcopy(learner)
-    own = min(EXAMPLES, limits.microbatch or batch_size // world_size())
-    share = Share(rank(), world_size(), own, gathers=True) if world_size() > 1 else Share()
-    if limits.microbatch is not None and limits.microbatch < batch_size // world_size():
-        share = Share(rank(), max(2, world_size()), own)
-    smallest = min(batch_size, len(dataset.validation), len(dataset.test))
-    where = "trainer.microbatch" if limits.microbatch else "trainer.devices" if world_size() > 1 else "data.batch_size"
+    part = batch_size // world_size()
+    microbatch = min(limits.microbatch or part, part)
+    parts = part // microbatch
+    shared = world_size() * parts > 1
+    share = Share(rank() * parts, world_size() * parts, microbatch, gathers=parts == 1) if shared else WHOLE
+    examples = microbatch if shared else min(EXAMPLES, part)
+    smallest = min(batch_size, len(dataset.validation), len(dataset.test), EXAMPLES)
     leaves_out = False
     try:
-        leaves_out = _losses_leave_out(learner, dataset, own, share)
-        with torch.no_grad():
-            blank = torch.zeros(min(EXAMPLES, smallest), *dataset.facts.input_shape)
-            learner.eval().evaluate(blank, Keys(0, "check", 0))
+        leaves_out = _leaves_out(learner, dataset, examples, share)
+        _evaluate(learner, dataset, smallest)
     except IncompatibleParts as error:
-        problems = [
-            Problem(
-                "this value is refused",
-                misfit.option,
-                str(misfit.found),
-                misfit.expected,
-                misfit.write,
-                recipe.mark(misfit.option),
-            )
-            for misfit in error.misfits
-        ]
-        return Trial(problems, leaves_out)
+        return Trial([recipe.refused(misfit) for misfit in error.misfits], leaves_out)
     except ValueError as error:
-        found = f"batches of {min(batch_size, smallest)}" if share.count == 1 else f"batches of {batch_size} in parts"
-        expected = "a larger batch_size and larger sets" if share.count == 1 else "one process, and no microbatch"
-        return Trial([Problem(str(error), where, found, expected, mark=recipe.mark(where))], leaves_out)
-    return Trial(list(_batch_statistics(recipe, learner, share, where)), leaves_out)
+        where = "data.batch_size" if not shared else "trainer.microbatch" if parts > 1 else "trainer.devices"
+        if not shared and min(examples, smallest) == EXAMPLES:
+            raise  # a larger batch would not help
+        if shared:
+            _leaves_out(
+                learner, dataset, min(EXAMPLES, len(dataset.train)), WHOLE
+            )  # raises where sharing is not to blame
+        fewest = min(batch_size, len(dataset.validation), len(dataset.test))
+        found = f"batches of {batch_size} in parts" if shared else f"batches of {fewest}"
+        expected = "one process, and no microbatch" if shared else "a larger batch_size and larger sets"
+        message = str(error).split("\n")[0]
+        return Trial([Problem(message, where, found, expected, mark=recipe.mark(where))], leaves_out)
+    where = "trainer.microbatch" if parts > 1 else "trainer.devices"
+    return Trial(list(_batch_statistics(recipe, learner, where)) if shared else [], leaves_out)
 
 
-def _losses_leave_out(learner: Learner, dataset: Dataset, own: int, share: Share) -> bool:
+def _evaluate(learner: Learner, dataset: Dataset, examples: int) -> None:
+    keys = Keys(0, "check", 0)
+    with torch.no_grad():
+        learner.eval().evaluate(dataset.validation.examples(torch.arange(examples), keys), keys)
+
+
+def _leaves_out(learner: Learner, dataset: Dataset, examples: int, share: Share) -> bool:
     keys = Keys(0, "check", 0, share)
-    batch = dataset.train.examples(torch.arange(own), keys)
+    batch = dataset.train.examples(torch.arange(examples), keys)
     parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     leaves_out = False
     for loss in learner.losses(batch, Counters(), keys):
@@ -93,9 +99,7 @@ def _losses_leave_out(learner: Learner, dataset: Dataset, own: int, share: Share
     return leaves_out
 
 
-def _batch_statistics(recipe: Recipe, learner: Learner, share: Share, where: str) -> Iterator[Problem]:
-    if share.count == 1:
-        return
+def _batch_statistics(recipe: Recipe, learner: Learner, where: str) -> Iterator[Problem]:
     for name, module in learner.named_modules():
         if isinstance(module, _BATCH_STATISTICS):
             yield Problem(

@@ -19,7 +19,28 @@ SOURCES = FRAMEWORK + PLUGINS
 
 ABSTRACTIONS = ("encoder", "decoder", "prior", "divergence", "schedule", "optimizer", "learner", "data")
 # What puts recipes and runs together; no part knows of it.
-MACHINERY = {f"framework.{name}" for name in ("build", "cli", "module", "prepare", "recipe", "run", "schema", "show")}
+MACHINERY = {
+    f"framework.{name}"
+    for name in (
+        "build",
+        "checkpoint",
+        "cli",
+        "module",
+        "position",
+        "prepare",
+        "progress",
+        "recipe",
+        "resume",
+        "run",
+        "run_directory",
+        "schema",
+        "show",
+        "summary",
+        "supervisor",
+        "tracking",
+        "trial",
+    )
+}
 HEAVY = {"torch", "pytorch_lightning", "wandb", "numpy", "matplotlib", "omegaconf", "yaml"}
 
 

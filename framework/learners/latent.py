@@ -170,6 +170,8 @@ class Latent(Learner):
             )
         if deterministic:
             notes.append("no elbo: the posterior is deterministic and has no density")
+        if any(leaf.weight != 0 for leaf in self.objective.leaves if leaf.label in self.objective.critics):
+            notes.append("the objective moves with its critics: best.ckpt is the best by a yardstick that changes")
         return tuple(notes)
 
     def _optimizers(self) -> Iterator[tuple[str, str, Callable[[], Optimizer]]]:

@@ -210,6 +210,15 @@ def test_a_dry_run_trains_nothing_and_makes_no_directory() -> None:
     assert not Path("runs").exists()
 
 
+def test_a_dry_run_as_json_is_refused_before_anything_is_read() -> None:
+    Path("recipe.yaml").write_text(RECIPE.replace("name: digits, batch", "name: arrays, path: absent.npz, batch"))
+    assert "absent.npz" in fw("run", "recipe.yaml", "--dry-run").stderr
+    result = fw("run", "recipe.yaml", "--dry-run", "--json")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--json prints the result of a run, and --dry-run makes none" in result.stderr
+    assert "absent.npz" not in result.stderr
+
+
 def test_a_dry_run_of_several_processes_is_described_once(tmp_path: Path) -> None:
     ended = command_line.fw(tmp_path, "run", "recipe.yaml", "trainer.devices=2", "--dry-run")
     assert (ended.code, ended.stderr) == (0, [])

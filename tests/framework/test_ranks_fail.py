@@ -98,7 +98,7 @@ def test_a_signal_to_one_makes_all_save_and_stop(recipe: Path, tmp_path: Path, r
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_signal_to_one_before_training_ends_all_as_a_stop(recipe: Path, tmp_path: Path, rank: int) -> None:
     ended = broken(recipe, tmp_path, Cause("SIGTERM", rank, "before training"))
-    said = [] if rank else ["stopped before training; nothing was saved"]  # the first process speaks for all
+    said = [] if rank else ["stopped before training began"]  # the first process speaks for all
     assert (ended.code, ended.stderr) == (75, said)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,14 @@ import pytest
 import torch
 
 from framework import checkpoint
+from framework.document import dump_document
 from framework.errors import RecipeError
+from framework.prepare import prepare
 from framework.resume import prepare_resumption
 from framework.schema import load_recipe
-from tests.framework.interruption import MOMENTS, go_on, start, train
+from tests.framework.interruption import MOMENTS, go_on, quiet, start, train
+from tests.framework.processes import on_ranks
+from tests.framework.ranks import place
 
 RECIPE = """
 name: small
@@ -53,6 +58,10 @@ def unbroken(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 CRITIC = "hidden: [4], optimizer: {name: adam, lr: 0.001}"
 CRITICS = {
     "adversarial": f"adversarial: {{{CRITIC}}}",
+    "several": f"""kl: {{}}
+  first: {{name: adversarial, {CRITIC}}}
+  second: {{name: adversarial, {CRITIC}}}
+  infovae: {{alpha: 0, lambda: 2, of: {{name: adversarial, {CRITIC}}}}}""",
     "nested": f"infovae: {{alpha: 0, lambda: 2, of: {{name: adversarial, {CRITIC}}}}}",
 }
 
@@ -137,7 +146,7 @@ def notes_of_the_last_session(run: Path) -> list[str]:
 def test_another_optimiser_starts_without_the_statistics_of_the_old_one(unbroken: Path, tmp_path: Path) -> None:
     run = shutil.copytree(unbroken, tmp_path / "run")
     assert start(go_on, run, ["optimizer={name: sgd, lr: 0.001, momentum: 0.5}", "trainer.max_epochs=5"]) == 0
-    assert "the optimizer was Adam and is SGD: it starts without statistics" in notes_of_the_last_session(run)
+    assert "the optimizer main was Adam and is SGD: it starts without statistics" in notes_of_the_last_session(run)
 
 
 def test_another_objective_has_records_and_a_best_checkpoint_of_its_own(
@@ -183,19 +192,18 @@ def test_a_resumption_that_fails_before_its_first_checkpoint_leaves_the_recipe(
     assert "adv:" in (run / "recipe.yaml").read_text()
 
 
-def test_a_finished_run_that_is_judged_by_another_objective_says_so(
-    with_critics: dict[str, Path], tmp_path: Path
-) -> None:
-    run = shutil.copytree(with_critics["adversarial"], tmp_path / "run")
-    assert start(go_on, run, ["divergences.adversarial.weight=2"]) == 0
-    test = records(run)[-1]
-    assert test["test/objective"] == pytest.approx(test["test/reconstruction"] + 2 * test["test/adversarial"])
-    assert load_recipe(run / "recipe.yaml").plain()["divergences"]["adversarial"]["weight"] == 2
+def test_a_finished_run_is_not_judged_by_another_objective(with_critics: dict[str, Path]) -> None:
+    run = with_critics["adversarial"]
+    message = "the run is at its end, and nothing would be trained under what is changed"
+    with pytest.raises(RecipeError, match=message) as error:
+        prepare_resumption(run, ["divergences.adversarial.weight=2"], run)
+    (problem,) = error.value.problems
+    assert (problem.found, problem.write) == ("divergences", "trainer.max_epochs=…")
 
 
 def resumption(run: Path, *overrides: str) -> tuple[float, str]:
     """The best objective that a resumption goes on from, and what it says."""
-    found = prepare_resumption(run, overrides, run)
+    found = prepare_resumption(run, [*overrides, "trainer.max_epochs=9"], run)
     assert found.state is not None
     return found.state["position"]["best"], "\n".join(found.prepared.notes)
 
@@ -215,7 +223,9 @@ def test_a_critics_optimiser_is_no_part_of_the_objective(
     assert "changed" not in notes
     kept, notes = resumption(run, f"divergences.{inside}.optimizer={{name: sgd, lr: 0.01}}")
     assert kept == best
-    assert notes.splitlines()[-1] == "the optimizer was Adam and is SGD: it starts without statistics"
+    term = {"adversarial": "adversarial", "nested": "infovae/adversarial"}[label]
+    changed = f"the optimizer critic/{term} was Adam and is SGD: it starts without statistics"
+    assert notes.splitlines()[-1] == changed
 
 
 @pytest.mark.parametrize(
@@ -239,6 +249,110 @@ def test_a_critic_of_another_size_does_not_fit_the_checkpoint(with_critics: dict
     with pytest.raises(RecipeError, match=r"the checkpoint does not fit the recipe: .*size mismatch") as error:
         resumption(with_critics["adversarial"], "divergences.adversarial.hidden=[5]")
     assert error.value.problems[0].expected == "overrides that leave the networks as they are"
+
+
+CRITICS_OF_SEVERAL = ("first", "second", "infovae/adversarial")
+
+
+def resumed_weights(run: Path, *overrides: str) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """The weights that a resumption goes on from, and what it says."""
+    prepared = prepare_resumption(run, [*overrides, "trainer.max_epochs=9"], run).prepared
+    return prepared.built.learner.state_dict(), prepared.notes
+
+
+def of_term(learner: dict[str, torch.Tensor], label: str) -> dict[str, torch.Tensor]:
+    prefix = f"objective.divergences.term {label}."
+    found = {name.removeprefix(prefix): value for name, value in learner.items() if name.startswith(prefix)}
+    assert found, f"{label} has weights"
+    return found
+
+
+def are_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> bool:
+    return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
+
+
+@pytest.mark.parametrize("gone", ["kl", "first", "infovae"])
+def test_a_critics_weights_stay_when_another_term_goes(with_critics: dict[str, Path], gone: str) -> None:
+    run = with_critics["several"]
+    saved = weights(run)
+    found, notes = resumed_weights(run, f"divergences.{gone}=null")
+    kept = [label for label in CRITICS_OF_SEVERAL if not label.startswith(gone)]
+    for label in kept:
+        assert are_equal(of_term(found, label), of_term(saved, label)), label
+        assert not any(f"{label} " in note and "statistics" in note for note in notes)
+    assert found.keys() <= saved.keys()
+    said = [note for note in notes if note.startswith("there is no term")]
+    dropped = [label for label in CRITICS_OF_SEVERAL if label.startswith(gone)]
+    assert said == [f"there is no term {label} any more: its weights are left behind" for label in dropped]
+
+
+def test_critics_that_change_places_keep_their_weights(with_critics: dict[str, Path], tmp_path: Path) -> None:
+    run = shutil.copytree(with_critics["several"], tmp_path / "run")
+    saved = weights(run)
+    assert not are_equal(of_term(saved, "first"), of_term(saved, "second"))
+    recipe = load_recipe(run / "recipe.yaml").plain()
+    terms = recipe["divergences"]
+    assert list(terms) == ["kl", "first", "second", "infovae"]
+    recipe["divergences"] = {label: terms[label] for label in ("infovae", "second", "kl", "first")}
+    (run / "recipe.yaml").write_text(dump_document(recipe))
+    found, notes = resumed_weights(run)
+    assert are_equal(found, saved)
+    assert not any("term" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "label"),
+    [
+        (f"{{name: adversarial, weight: 0, {CRITIC}}}", "monitor"),
+        (
+            f"{{name: infovae, weight: 0, alpha: 0, lambda: 2, of: {{name: adversarial, {CRITIC}}}}}",
+            "monitor/adversarial",
+        ),
+    ],
+    ids=["a critic", "inside a composite"],
+)
+def test_a_new_critic_starts_untrained_beside_those_that_were(
+    with_critics: dict[str, Path], tmp_path: Path, monitor: str, label: str
+) -> None:
+    run = shutil.copytree(with_critics["several"], tmp_path / "run")
+    saved, override = weights(run), f"divergences.monitor={monitor}"
+    found, notes = resumed_weights(run, override)
+    untrained = prepare(run / "recipe.yaml", [override], [], run).built.learner.state_dict()
+    assert are_equal(of_term(found, label), of_term(untrained, label))
+    assert are_equal({name: found[name] for name in saved}, saved)
+    assert not are_equal(of_term(found, "first"), of_term(untrained, "first"))
+    added = [f"the term {label} is new: its weights start untrained"]
+    added += [f"the optimizer critic/{label} is new: it starts without statistics"]
+    assert [note for note in notes if note in added] == added
+    assert start(go_on, run, [override, "trainer.max_epochs=2"]) == 0
+    assert not are_equal(of_term(weights(run), label), of_term(untrained, label)), "it was trained, as a monitor is"
+
+
+def problem_on_this_rank(runs: Sequence[Path]) -> tuple[str, str, str]:
+    from framework.distributed import rank
+
+    quiet()
+    run = runs[rank()]
+    with pytest.raises(RecipeError) as error:
+        prepare_resumption(run, [], run, place=place())
+    (problem,) = error.value.problems
+    return str(problem.message), problem.found, problem.expected
+
+
+@pytest.mark.parametrize("other", ["an older one", "none"])
+def test_processes_that_find_different_checkpoints_do_not_go_on(
+    with_critics: dict[str, Path], tmp_path: Path, other: str
+) -> None:
+    run = with_critics["adversarial"]
+    theirs = shutil.copytree(run, tmp_path / "theirs")
+    if other == "none":
+        shutil.rmtree(theirs / "checkpoints")
+    else:
+        (theirs / "checkpoints" / "previous.ckpt").replace(theirs / "checkpoints" / "last.ckpt")
+    message = "the processes do not find the same checkpoint"
+    expected = "a run directory that every machine sees as it is"
+    found = ["step 21 in one of them", "none in one of them" if other == "none" else "step 15 in one of them"]
+    assert on_ranks(2, problem_on_this_rank, [run, theirs]) == [(message, one, expected) for one in found]
 
 
 def test_a_plugin_that_was_changed_is_named(unbroken: Path, tmp_path: Path) -> None:

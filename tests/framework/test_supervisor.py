@@ -325,6 +325,20 @@ def test_the_second_signal_ends_ranks_at_once(supervisor: Supervisor) -> None:
     assert process.returncode == 75
 
 
+def test_a_signal_that_comes_twice_is_one_request(supervisor: Supervisor, tmp_path: Path) -> None:
+    # Longer than the grace: ranks that were asked to end at once would be killed while they save.
+    saves = f"{NOTES}until((HERE / f'noted-{{RANK}}').exists); time.sleep({GRACE} + 0.5)\n"
+    saves += "(HERE / f'saved-{RANK}').touch(); sys.exit(75)"
+    process = supervisor(saves, saves)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=10) == ("", "")
+    assert process.returncode == 75
+    assert all((tmp_path / f"saved-{rank}").exists() for rank in range(2))
+    assert [(tmp_path / f"noted-{rank}").read_text() for rank in range(2)] == ["SIGTERM\n"] * 2
+
+
 BLIND = "signal.signal(signal.SIGTERM, signal.SIG_IGN); (HERE / f'up-{RANK}').touch(); time.sleep(20)"
 LOSES = f"{NOTES}noted = HERE / f'noted-{{RANK}}'\nuntil(lambda: noted.exists() and noted.stat().st_size == 16)\n"
 
@@ -335,7 +349,7 @@ LOSES = f"{NOTES}noted = HERE / f'noted-{{RANK}}'\nuntil(lambda: noted.exists() 
 def test_the_second_signal_ends_also_those_that_do_not_see_it(supervisor: Supervisor, other: str) -> None:
     process = supervisor(BLIND, other)
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
+    time.sleep(ONE + 0.2)
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=5) == ("", "")
     assert process.returncode == 75

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -15,7 +16,7 @@ from framework import run as running
 from framework.distributed import world_size
 from framework.errors import RecipeError
 from framework.prepare import Prepared, prepare
-from framework.trial import Trial, try_step
+from framework.trial import Trial
 from tests.framework.comparison import assert_same, records, run_in, state_of
 from tests.framework.interruption import console, quiet
 from tests.framework.processes import on_ranks
@@ -95,6 +96,72 @@ class BatchNorm(Linear):
         return DiagonalGaussian(mean, torch.zeros_like(mean))
 '''
 
+OWN_PARTS = '''
+import math
+
+import torch
+from torch import nn
+from torch.distributions import Bernoulli, Independent, LogNormal
+
+from framework import Decoder, Encoder, register_decoder, register_encoder
+from framework.distributions import DiagonalGaussian
+
+
+class Linear(Decoder):
+    def __init__(self, *, input_shape: tuple[int, ...], latent_dim: int) -> None:
+        super().__init__()
+        self.shape, self.linear = input_shape, nn.Linear(latent_dim, math.prod(input_shape))
+
+    def outputs(self, z):
+        return self.linear(z).unflatten(1, self.shape)
+
+
+@register_decoder("log_normal")
+class PositiveDecoder(Linear):
+    """For positive numbers: blank examples are outside of its support."""
+
+    def forward(self, z):
+        mean = self.outputs(z)
+        return Independent(LogNormal(mean, torch.ones_like(mean)), len(self.shape))
+
+
+@register_decoder("strict_bernoulli")
+class StrictDecoder(Linear):
+    """torch's own, which looks at what it is given and refuses grey pixels."""
+
+    def forward(self, z):
+        return Independent(Bernoulli(logits=self.outputs(z), validate_args=True), len(self.shape))
+
+
+@register_encoder("fails_in_evaluation")
+class FailsInEvaluation(Encoder):
+    """Trains, and refuses whatever it is to be judged by."""
+
+    def __init__(self, *, input_shape: tuple[int, ...], latent_dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(math.prod(input_shape), latent_dim)
+
+    def forward(self, x):
+        if not self.training:
+            raise ValueError("found no running mean")
+        mean = self.linear(x.flatten(1))
+        return DiagonalGaussian(mean, torch.zeros_like(mean))
+
+
+@register_encoder("dropped_weights")
+class DroppedWeights(Encoder):
+    """Drops weights, whose first dimension is 20, and no activations."""
+
+    def __init__(self, *, input_shape: tuple[int, ...], latent_dim: int) -> None:
+        super().__init__()
+        self.hidden, self.linear = nn.Linear(math.prod(input_shape), 20), nn.Linear(20, latent_dim)
+
+    def forward(self, x):
+        weight = nn.functional.dropout(self.hidden.weight, 0.5, self.training)
+        mean = self.linear(nn.functional.linear(x.flatten(1), weight, self.hidden.bias))
+        return DiagonalGaussian(mean, torch.zeros_like(mean))
+'''
+
 TWICE = """
 from collections.abc import Callable, Iterable
 
@@ -151,6 +218,13 @@ def encoders(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def own_parts(tmp_path: Path) -> Path:
+    path = tmp_path / "own_parts.py"
+    path.write_text(OWN_PARTS)
+    return path
+
+
 def train(recipe: Path, root: Path, plugin: Path) -> None:
     quiet()
     running.run(prepare(recipe, [], [plugin], root, place()), root, console())
@@ -200,7 +274,7 @@ def test_what_two_processes_refuse_before_anything_is_written(recipe: Path, enco
         (
             ["encoder={name: gamma_noise}", "trainer.microbatch=16"],
             "trainer.microbatch",
-            "found one over 4 of a batch's 8 examples that cannot be told apart by row; draw them from the gathered "
+            "found one over 16 of a batch's 64 examples that cannot be told apart by row; draw them from the gathered "
             "posterior, or train on one process without microbatch\n"
             "       found:    batches of 64 in parts\n"
             "       expected: one process, and no microbatch",
@@ -237,6 +311,46 @@ def test_one_process_with_the_whole_batch_refuses_none_of_these(
     prepare(recipe, [f"encoder={{name: {encoder}}}", *overrides], [encoders], recipe.parent)
 
 
+IN_WHOLE_AND_IN_PARTS = pytest.mark.parametrize(
+    "overrides", [[], ["trainer.microbatch=16"]], ids=["whole batches", "microbatches"]
+)
+
+
+@IN_WHOLE_AND_IN_PARTS
+def test_a_likelihood_that_excludes_blank_examples_suits_data_that_have_none(
+    recipe: Path, own_parts: Path, tmp_path: Path, overrides: list[str]
+) -> None:
+    x = torch.rand(100, 6, generator=torch.Generator().manual_seed(0)) + 0.5
+    np.savez(tmp_path / "positive.npz", x=x.numpy())
+    data = f"data: {{name: arrays, batch_size: 32, path: {tmp_path / 'positive.npz'}}}"
+    recipe.write_text(RECIPE.replace("data: {name: digits, batch_size: 64, binarize: dynamic}", data))
+    prepare(recipe, ["decoder={name: log_normal}", *overrides], [own_parts], tmp_path)
+
+
+@IN_WHOLE_AND_IN_PARTS
+def test_what_a_part_refuses_of_itself_is_blamed_on_no_batch(
+    recipe: Path, own_parts: Path, overrides: list[str]
+) -> None:
+    overrides = ["decoder={name: strict_bernoulli}", "data.binarize=none", *overrides]
+    with pytest.raises(ValueError, match=r"to be within the support \(Boolean\(\)\)") as error:
+        prepare(recipe, overrides, [own_parts], recipe.parent)
+    assert type(error.value) is ValueError
+
+
+@IN_WHOLE_AND_IN_PARTS
+def test_what_a_part_refuses_in_evaluation_is_blamed_on_no_batch(
+    recipe: Path, own_parts: Path, overrides: list[str]
+) -> None:
+    with pytest.raises(ValueError, match="found no running mean") as error:
+        prepare(recipe, ["encoder={name: fails_in_evaluation}", *overrides], [own_parts], recipe.parent)
+    assert type(error.value) is ValueError
+
+
+def test_dropout_of_weights_is_told_from_that_of_examples(recipe: Path, own_parts: Path) -> None:
+    # 20 is a multiple of the few examples that are enough elsewhere, and not of the 16 of a microbatch.
+    prepare(recipe, ["encoder={name: dropped_weights}", "trainer.microbatch=16"], [own_parts], recipe.parent)
+
+
 @pytest.mark.parametrize(
     ("overrides", "leaves_out"),
     [
@@ -262,22 +376,6 @@ def test_a_later_loss_that_leaves_parameters_out_trains_on_two_processes(tmp_pat
 
 def prepared(recipe: Path) -> Prepared:
     return prepare(recipe, [SPECTRAL_NORM], [], recipe.parent)
-
-
-def test_the_learner_is_left_as_it_was(recipe: Path) -> None:
-    ready = prepared(recipe)
-    learner = ready.built.learner
-    learner.get_submodule("decoder").eval()
-    before = {name: value.clone() for name, value in learner.state_dict().items()}
-    modes = {name: module.training for name, module in learner.named_modules()}
-    assert len(before) > len(list(learner.parameters())), "a spectral norm keeps buffers"
-    assert len(set(modes.values())) == 2
-    try_step(ready.recipe, learner, ready.built.trainer, ready.dataset, ready.batch_size)
-    after = learner.state_dict()
-    assert after.keys() == before.keys()
-    assert all(torch.equal(after[name], value) for name, value in before.items())
-    assert {name: module.training for name, module in learner.named_modules()} == modes
-    assert all(parameter.grad is None and parameter.requires_grad for parameter in learner.parameters())
 
 
 def test_a_run_is_what_it_would_be_without_its_trial(
