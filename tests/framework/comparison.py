@@ -39,5 +39,8 @@ def assert_same(run: Path, expected: Path, tolerance: float) -> None:
     assert [list(record) for record in found] == [list(record) for record in wanted]
     for record, other in zip(found, wanted, strict=True):
         for name, value in record.items():
-            # Metrics are of the size of a hundred nats, and means of thousands of terms.
-            assert value == (other[name] if isinstance(value, str) else pytest.approx(other[name], rel=1e3 * tolerance))
+            # What ten roundings of a weight make of a metric, the smallest of which are near zero.
+            near = (
+                pytest.approx(other[name], rel=10 * tolerance, abs=10 * tolerance) if name != "split" else other[name]
+            )
+            assert value == near, f"{run.parent.name}: {name} at step {record['step']}"
