@@ -16,12 +16,12 @@ from rich.console import Console
 
 from framework import checkpoint
 from framework.distributed import any_rank, broadcast_module, rank, world_size
-from framework.environment import describe_environment
 from framework.figures import draw
 from framework.learning_curves import draw_learning_curves
 from framework.position import Position
 from framework.prepare import Prepared
 from framework.progress import ProgressReport, announce, report_end
+from framework.provenance import describe_environment
 from framework.run_directory import MetricsFile, RunDirectory
 from framework.schema import Recipe
 from framework.signals import StopRequest, stop_on_signals
