@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from framework.baseline_laws import check_baseline as check_baseline
 from framework.decoder import Decoder
 from framework.divergence_laws import check_divergence as check_divergence
 from framework.encoder import Encoder
