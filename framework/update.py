@@ -70,6 +70,15 @@ class Update(nn.Module, ABC):
         """Return whether another pass over the rollout may follow, by the means of the metrics over the last one."""
         return True
 
+    def finish(self, metrics: dict[str, float]) -> None:
+        """Take note that a rollout is done with; called once for each, after its last pass and that pass's `goes_on`.
+
+        What is kept from here to the next rollout is kept in buffers.
+
+        Args:
+            metrics: the means of the metrics over the last pass, the same on all processes.
+        """
+
 
 updates: Registry[Update] = Registry("update", Update)
 register_update = updates.register
