@@ -23,6 +23,7 @@ from .divergence import Term as Term
 from .divergence import register_divergence as register_divergence
 from .encoder import Encoder as Encoder
 from .encoder import register_encoder as register_encoder
+from .environment import Environment as Environment
 from .errors import IncompatibleParts as IncompatibleParts
 from .errors import NonFiniteError as NonFiniteError
 from .errors import OptionError as OptionError
@@ -54,3 +55,4 @@ from .trunk import register_trunk as register_trunk
 from .update import Decisions as Decisions
 from .update import Update as Update
 from .update import register_update as register_update
+from .wrapper import register_wrapper as register_wrapper

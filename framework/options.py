@@ -15,6 +15,7 @@ from torch import nn
 from framework.divergence import Term
 from framework.errors import PluginError, with_article
 from framework.registry import registry_of
+from framework.section import Section
 
 REQUIRED: Any = inspect.Parameter.empty
 
@@ -71,9 +72,12 @@ def check_annotation(annotation: Any) -> bool:
     """Return whether a recipe can express values of this annotation.
 
     Allowed are bool, int, float, str, Literal; lists, tuples and dicts of them; an abstraction, `abstraction | None`,
-    dicts and lists of abstractions; `float | Schedule`; and a function that returns a part, which is built later.
+    dicts and lists of abstractions; `float | Schedule`; a section; and a function that returns a part, which is built
+    later.
     """
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if is_section(annotation):
+        return True
     if annotation in (bool, int, float, str, types.NoneType) or origin is Literal or registry_of(annotation):
         return True
     if not arguments:  # a bare `list` says nothing of its items
@@ -89,12 +93,28 @@ def check_annotation(annotation: Any) -> bool:
     return deferred(annotation) is not None
 
 
+def is_section(annotation: Any) -> bool:
+    """Return whether values are maps with the options of one class, without a name."""
+    return isinstance(annotation, type) and issubclass(annotation, Section)
+
+
 def deferred(annotation: Any) -> Any:
     """Return X when the annotation is `Callable[[...], X]` and X is an abstraction: a part that is built later."""
     if get_origin(annotation) is not Callable or not get_args(annotation):
         return None
     returned = get_args(annotation)[1]
+    returned = get_origin(returned) or returned  # a generic base: Wrapper[Any, Any, Any, Any] is a Wrapper
     return returned if registry_of(returned) else None
+
+
+def is_deferred(annotation: Any) -> bool:
+    """Return whether an option's parts, alone or in a list, are built later."""
+    choices = [item for choice in alternatives(annotation) for item in (choice, *_items(choice))]
+    return any(deferred(choice) is not None for choice in choices)
+
+
+def _items(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) is list else ()
 
 
 def alternatives(annotation: Any) -> tuple[Any, ...]:
@@ -139,6 +159,8 @@ def spelled(annotation: Any) -> str:
         return f"a map from labels, each value {spelled(arguments[1])}"
     if annotation is Term:
         return "a divergence with its weight"
+    if is_section(annotation):
+        return f"a map of the {annotation.__name__.lower()}'s options"
     registry = registry_of(deferred(annotation) or annotation)
     return f"{with_article(registry.kind)} ({{name: …}})" if registry else str(annotation)
 
