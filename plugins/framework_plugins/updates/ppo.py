@@ -132,8 +132,9 @@ class PPO(Update):
 
 def _ratio_less_one(log_ratio: Tensor) -> Tensor:
     """Return e^x − 1, without the cancellation near x = 0, and for large x its tangent."""
-    near = log_ratio.clamp(max=_LARGEST_LOG_RATIO)
-    return near.expm1() + math.exp(_LARGEST_LOG_RATIO) * (log_ratio - near)
+    # relu's gradient is 0 below: that of x − min(x, 10) would be a difference of roundings, of the size of e¹⁰.
+    excess = (log_ratio - _LARGEST_LOG_RATIO).relu()
+    return log_ratio.clamp(max=_LARGEST_LOG_RATIO).expm1() + math.exp(_LARGEST_LOG_RATIO) * excess
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
