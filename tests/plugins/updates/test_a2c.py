@@ -19,7 +19,7 @@ from tests.plugins.updates.decisions import decisions, numbers
 def test_the_loss_and_its_gradient_are_what_the_formula_says() -> None:
     log_prob = numbers(-0.5, -1.0, -2.0).requires_grad_()
     loss, metrics = A2C()(decisions(log_prob, numbers(3.0, -2.0, 0.5), weight=numbers(1.0, 0.5, 0.25)))
-    loss.sum().backward()  # type: ignore[no-untyped-call]
+    loss.sum().backward()
     assert loss.tolist() == [1.5, -1.0, 0.25]  # −w·A·log π
     assert log_prob.grad is not None
     assert log_prob.grad.tolist() == [-3.0, 1.0, -0.125]  # −w·A
