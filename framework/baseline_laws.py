@@ -51,16 +51,16 @@ def check_baseline(baseline: Baseline, observation: Tensor) -> None:
     fresh = copy_of(baseline)
     with fixed_randomness():
         first, samples = _samples(observation), _samples(observation)
+        _check_untouched(copy_of(baseline), _samples(observation))  # samples that nothing has touched yet
         _check_value(baseline, samples)
+        if isinstance(baseline, FittedBaseline):
+            _check_loss(baseline, samples)
         _update(baseline, first)
         _check_value(baseline, samples)
         _check_independent(baseline, samples)
         _check_mask(baseline, samples)
-        _check_untouched(baseline, samples)
         if baseline.bootstraps:
             _check_bootstrap(baseline, samples)
-        if isinstance(baseline, FittedBaseline):
-            _check_loss(baseline, samples)
         for dtype in (torch.float64, torch.float32):
             typed, of_type = copy_of(fresh).to(dtype), _to(samples, dtype)
             typed.update(of_type)
@@ -107,6 +107,17 @@ def _update(baseline: Baseline, samples: Samples) -> None:
 def _value(baseline: Baseline, samples: Samples) -> Tensor:
     value: Tensor = baseline(samples)
     return value
+
+
+def _check_untouched(baseline: Baseline, samples: Samples) -> None:
+    inputs = [tensor for tensor in vars(samples).values() if isinstance(tensor, Tensor)]
+    before = [tensor.clone() for tensor in inputs]
+    with torch.no_grad():  # where torch itself does not refuse changes in place
+        baseline(samples)
+        if isinstance(baseline, FittedBaseline):
+            baseline.loss(samples)
+        baseline.update(samples)
+    check_untouched(baseline, before, inputs)
 
 
 def _check_value(baseline: Baseline, samples: Samples) -> None:
@@ -169,17 +180,6 @@ def _check_mask(baseline: Baseline, samples: Samples) -> None:
         "what the mask leaves out does not change the statistics",
         "fill it with zeros and count what is left",
     )
-
-
-def _check_untouched(baseline: Baseline, samples: Samples) -> None:
-    inputs = [tensor for tensor in vars(samples).values() if isinstance(tensor, Tensor)]
-    before = [tensor.clone() for tensor in inputs]
-    with torch.no_grad():  # where torch itself does not refuse changes in place
-        baseline(samples)
-        if isinstance(baseline, FittedBaseline):
-            baseline.loss(samples)
-        copy_of(baseline).update(samples)
-    check_untouched(baseline, before, inputs)
 
 
 def _check_bootstrap(baseline: Baseline, samples: Samples) -> None:
