@@ -112,6 +112,7 @@ class Environment(Section):
         """
         count, mode = self.num_envs if num_envs is None else num_envs, MODES[self.autoreset]
         keywords = self._keywords()
+        environment: Environments
         if self.vectorized_by == OWN:
             if "autoreset_mode" in _parameters(_registered(self.id).vector_entry_point):
                 keywords["autoreset_mode"] = mode
@@ -137,8 +138,15 @@ class Environment(Section):
         """
         keywords = self._keywords() | ({} if render_mode is None else {"render_mode": render_mode})
         environment: gymnasium.Env[Any, Any] = self._made(lambda: gymnasium.make(self.id, **keywords))
-        for wrapping in self._wrappings():
-            environment = wrapping(environment)
+        for place, wrapping in enumerate(self._wrappings()):
+            try:
+                environment = wrapping(environment)
+            except OptionError as error:
+                option, write = f"wrappers[{place}].{error.option}", error.write
+                raise OptionError(option, found=error.found, expected=error.expected, write=write) from error
+            except (gymnasium.error.Error, TypeError, ValueError, AssertionError) as error:
+                found, expected = f"one that does not fit {self.id}", f"a wrapper that does ({error})"
+                raise OptionError(f"wrappers[{place}]", found=found, expected=expected) from error
         return environment
 
     def _keywords(self) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The built-in wrappers of environments, each one of gymnasium's."""
