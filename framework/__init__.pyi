@@ -1,4 +1,11 @@
+from .action_distributions import CategoricalLogits as CategoricalLogits
+from .action_distributions import MultiCategorical as MultiCategorical
+from .action_distributions import SquashedGaussian as SquashedGaussian
+from .action_distributions import allowing as allowing
+from .action_values import ActionValues as ActionValues
 from .adversarial import AdversarialDivergence as AdversarialDivergence
+from .agent import Agent as Agent
+from .agent import Evaluation as Evaluation
 from .baseline import Baseline as Baseline
 from .baseline import FittedBaseline as FittedBaseline
 from .baseline import Samples as Samples
@@ -32,6 +39,7 @@ from .errors import RecipeError as RecipeError
 from .estimators import leave_one_out as leave_one_out
 from .estimators import score_function as score_function
 from .gathering import gather as gather
+from .learner import ExampleLearner as ExampleLearner
 from .learner import Learner as Learner
 from .learner import Loss as Loss
 from .learner import register_learner as register_learner
@@ -50,6 +58,7 @@ from .rollout import Rollout as Rollout
 from .schedule import Counters as Counters
 from .schedule import Schedule as Schedule
 from .schedule import register_schedule as register_schedule
+from .spaces import Features as Features
 from .trunk import Trunk as Trunk
 from .trunk import register_trunk as register_trunk
 from .update import Decisions as Decisions

@@ -138,6 +138,10 @@ class BernoulliLogits(Distribution):
     def variance(self) -> Tensor:
         return self.mean * (1 - self.mean)
 
+    @property
+    def mode(self) -> Tensor:
+        return (self.logits > 0).to(self.logits.dtype)
+
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         with torch.no_grad():
             return torch.bernoulli(self.mean.expand(self._extended_shape(torch.Size(sample_shape))))

@@ -35,6 +35,7 @@ from torch.distributions import (
     TransformedDistribution,
 )
 
+from framework.action_distributions import CategoricalLogits, MultiCategorical, SquashedGaussian
 from framework.distributed import all_gather, reduce_scatter, world_size
 from framework.distributions import BernoulliLogits, Delta, DiagonalGaussian
 from framework.errors import IncompatibleParts, OptionError
@@ -168,6 +169,23 @@ def _diagonal_gaussian(q: DiagonalGaussian) -> Distribution:
 def _bernoulli_logits(q: BernoulliLogits) -> Distribution:
     (logits,) = gather_rows(q.logits)
     return BernoulliLogits(logits, len(q.event_shape))
+
+
+@_gathers(CategoricalLogits)
+def _categorical_logits(q: CategoricalLogits) -> Distribution:
+    (logits,) = gather_rows(q.logits)
+    return CategoricalLogits(logits)
+
+
+@_gathers(MultiCategorical)
+def _multi_categorical(q: MultiCategorical) -> Distribution:
+    (logits,) = gather_rows(q.logits)
+    return MultiCategorical(logits, q.sizes)
+
+
+@_gathers(SquashedGaussian)
+def _squashed_gaussian(q: SquashedGaussian) -> Distribution:
+    return SquashedGaussian(cast(DiagonalGaussian, gather(q.base)), q.low, q.high)
 
 
 @_gathers(Delta)

@@ -41,6 +41,7 @@ from torch.distributions import (
     TransformedDistribution,
 )
 
+from framework.action_distributions import CategoricalLogits, MultiCategorical, SquashedGaussian
 from framework.distributed import (
     any_rank,
     barrier,
@@ -80,6 +81,9 @@ CASES: dict[str, Build] = {
     "DiagonalGaussian, event of none": lambda a, b, s: DiagonalGaussian(a, b, 0),
     "BernoulliLogits": lambda a, b, s: BernoulliLogits(a),
     "BernoulliLogits, event of two": lambda a, b, s: BernoulliLogits(a.view(-1, 2, 2), 2),
+    "CategoricalLogits": lambda a, b, s: CategoricalLogits(a),
+    "MultiCategorical": lambda a, b, s: MultiCategorical(a, [3, 1]),
+    "SquashedGaussian": lambda a, b, s: SquashedGaussian(DiagonalGaussian(a, s), s.new_full((), -1), s.new_full((), 2)),
     "Delta": lambda a, b, s: Delta(a),
     "Delta, event of two": lambda a, b, s: Delta(a.view(-1, 2, 2), 2),
     "Normal": lambda a, b, s: Normal(a, b.exp()),
@@ -202,7 +206,7 @@ def test_what_is_gathered_is_the_distribution_of_one_process(name: str, gathers:
 def test_every_registered_type_is_tested() -> None:
     built = {type(build(*encoder_outputs(numbers(3, D), numbers(ROWS, D)))) for build in CASES.values()}
     assert set(gather.registry) - {object} == built
-    assert len(built) == 19
+    assert len(built) == 22
 
 
 @pytest.mark.parametrize("name", CASES)
