@@ -72,7 +72,7 @@ def check_baseline(baseline: Baseline, observation: Tensor) -> None:
 
 
 def _samples(observation: Tensor) -> Samples:
-    """Return samples with all that samples may have; in each row and each column there is one that does not count."""
+    """Return samples with all that samples may have; at most one in a row or a column does not count."""
     count, contexts = observation.shape[:2]
     returns, values = 1 + torch.rand(2, count, contexts)
     time = (torch.arange(contexts) % _STEPS).expand(count, contexts)
