@@ -14,6 +14,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Space
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from framework.errors import OptionError, nearest
+from framework.options import written
 from framework.section import Section
 from framework.wrapper import Wrapping
 
@@ -145,7 +146,7 @@ class Environment(Section):
                 option, write = f"wrappers[{place}].{error.option}", error.write
                 raise OptionError(option, found=error.found, expected=error.expected, write=write) from error
             except (gymnasium.error.Error, TypeError, ValueError, AssertionError) as error:
-                found, expected = f"one that does not fit {self.id}", f"a wrapper that does ({error})"
+                found, expected = f"one that does not fit {self.id}", f"a wrapper that does ({_said(error)})"
                 raise OptionError(f"wrappers[{place}]", found=found, expected=expected) from error
         return environment
 
@@ -164,8 +165,11 @@ class Environment(Section):
             raise OptionError(option, found=error.found, expected=error.expected, write=write) from error
         except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
             raise _lacking(self.id, error) from error
-        except (gymnasium.error.Error, TypeError, AssertionError) as error:
-            raise OptionError("kwargs", found=self.kwargs, expected=f"what {self.id} accepts ({error})") from error
+        except (KeyError, TypeError, ValueError, AssertionError) as error:
+            if not self.kwargs:
+                raise
+            found, expected = written(self.kwargs), f"what {self.id} accepts ({_said(error)})"
+            raise OptionError("kwargs", found=found, expected=expected) from error
 
     def _check_kwargs(self, spec: EnvSpec) -> None:
         try:
@@ -266,6 +270,10 @@ def _loaded(entry_point: Any) -> Any:
 def _parameters(entry_point: Any) -> dict[str, Any]:
     """Return the kinds of a constructor's parameters, by name."""
     return {name: one.kind for name, one in inspect.signature(_loaded(entry_point)).parameters.items()}
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def _lacking(name: str, error: Exception) -> OptionError:

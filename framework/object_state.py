@@ -218,7 +218,11 @@ class Reader:
                 _expect(name in present, place, "what was there", None)
             else:
                 old = getattr(value, name) if name in present else None
-                object.__setattr__(value, name, self.read(state, old, place))
+                new = self.read(state, old, place)
+                try:
+                    object.__setattr__(value, name, new)
+                except (AttributeError, TypeError) as error:
+                    raise NotCapturable(f"{place}: it cannot be put back ({error})") from error
 
     def _items(self, items: list[Any], here: Any, where: str) -> list[Any]:
         old = [*here, *[None] * len(items)]
@@ -255,10 +259,10 @@ def _attributes(value: Any, where: str) -> list[str]:
     Raises:
         NotCapturable: its state is not in its attributes.
     """
-    kind = type(value)
-    outside = kind.__module__.split(".")[0] in _OUTSIDE or isinstance(value, AsyncVectorEnv)
-    if outside or not hasattr(value, "__dict__"):
-        raise NotCapturable(f"{where}: the state of a {kind.__module__}.{kind.__qualname__} is out of reach")
+    kind: Any = type(value)
+    package = getattr(kind, "__module__", "").split(".")[0]  # types made in C may have none
+    if package in _OUTSIDE or isinstance(value, AsyncVectorEnv) or not hasattr(value, "__dict__"):
+        raise NotCapturable(f"{where}: the state of a {kind.__name__} is out of reach")
     names = [name for name in [*vars(value), *_slots(kind)] if name not in _CONSTANT and hasattr(value, name)]
     if isinstance(value, gymnasium.Space):  # bounds, each as large as an observation, and constant
         names = [name for name in names if not isinstance(getattr(value, name), np.ndarray)]
