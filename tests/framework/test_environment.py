@@ -18,7 +18,6 @@ from framework.options import check_annotation, is_deferred, options_of
 from framework_plugins.environments.short_corridor import ShortCorridorVectorEnv
 from framework_plugins.wrappers.frame_stack import frame_stack
 
-
 TWO_FRAMES = functools.partial(frame_stack, size=2)
 
 

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import functools
+import importlib.util
+import io
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Discrete
+
+from framework import Environment
+from framework.environment_state import are_equal, capture, is_restorable, restore
+from framework.object_state import NotCapturable
+from framework_plugins.wrappers.frame_stack import frame_stack
+from framework_plugins.wrappers.sticky import sticky
+
+LIMIT = {"max_episode_steps": 30}
+ENVIRONMENTS: list[dict[str, Any]] = [
+    {"id": "CartPole-v1"},
+    {"id": "CartPole-v1", "vectorization": "sync"},
+    {"id": "CartPole-v1", "autoreset": "same_step"},
+    {"id": "CartPole-v1", "wrappers": [functools.partial(frame_stack, size=3)]},
+    {"id": "CartPole-v1", "wrappers": [functools.partial(sticky, probability=0.5)]},
+    {"id": "Acrobot-v1", **LIMIT},
+    {"id": "MountainCar-v0"},
+    {"id": "Pendulum-v1"},
+    {"id": "FrozenLake-v1"},
+    {"id": "Taxi-v3", **LIMIT},
+    {"id": "CliffWalking-v1", **LIMIT},
+    {"id": "fw/ShortCorridor-v0", **LIMIT},
+    {"id": "fw/KArmedTestbed-v0", "kwargs": {"drift": 0.1}, **LIMIT},
+    {"id": "fw/KArmedTestbed-v0", "vectorization": "sync", **LIMIT},
+    {"id": "fw/CartPolePixels-v0"},
+    {"id": "fw/CartPolePixels-v0", "vectorization": "sync", "autoreset": "same_step"},
+]
+
+
+def name_of(options: dict[str, Any]) -> str:
+    return "-".join(str(value) for key, value in options.items() if key not in ("kwargs", "max_episode_steps"))
+
+
+class Hidden(gymnasium.Env[Any, Any]):
+    """An environment whose state no attribute holds, but a function."""
+
+    observation_space, action_space = Discrete(1000), Discrete(2)
+
+    def __init__(self) -> None:
+        def count(held: list[int] = []) -> int:  # noqa: B006 - what is tested
+            held.append(0)
+            return len(held) % 1000
+
+        self.count = count
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.int64, dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.int64(0), {}
+
+    def step(self, action: Any) -> tuple[np.int64, float, bool, bool, dict[str, Any]]:
+        return np.int64(self.count()), 0.0, False, False, {}
+
+
+def through_a_file(state: dict[str, Any]) -> Any:
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+@pytest.mark.parametrize("options", ENVIRONMENTS, ids=name_of)
+def test_environments_can_be_restored(options: dict[str, Any]) -> None:
+    assert is_restorable(Environment(num_envs=3, **options).make)
+
+
+@pytest.mark.parametrize("options", ENVIRONMENTS, ids=name_of)
+def test_a_restored_environment_does_what_the_captured_one_does(options: dict[str, Any]) -> None:
+    make = Environment(num_envs=3, **options).make
+    one, other, used = make(), make(), make()
+    one.reset(seed=7)
+    one.action_space.seed(7)
+    for _ in range(25):
+        one.step(one.action_space.sample())
+    used.reset(seed=8)  # one that has been used can be restored as well
+    used.step(used.action_space.sample())
+    state = through_a_file(capture(one))
+    restore(other, state)
+    restore(used, state)
+    ended = 0
+    for _ in range(260):
+        action = one.action_space.sample()
+        expected = one.step(action)
+        assert are_equal(other.step(action), expected)
+        assert are_equal(used.step(action), expected)
+        ended += int(np.sum(expected[2] | expected[3]))
+    assert ended > 0
+
+
+def test_a_single_environment_can_be_restored() -> None:
+    one, other = gymnasium.make("CartPole-v1"), gymnasium.make("CartPole-v1")
+    one.reset(seed=0)
+    one.step(1)
+    restore(other, through_a_file(capture(one)))
+    assert are_equal(one.step(0), other.step(0))
+    assert are_equal(one.reset(), other.reset())  # from the same generator
+
+
+def test_capturing_changes_nothing() -> None:
+    make = Environment(id="fw/KArmedTestbed-v0", num_envs=3, max_episode_steps=5).make
+    one, other = make(), make()
+    for environment in (one, other):
+        environment.reset(seed=0)
+    for _ in range(300):
+        capture(one)
+        action = one.action_space.sample()
+        assert are_equal(one.step(action), other.step(action))
+
+
+def test_a_restored_environment_shares_nothing_with_the_state() -> None:
+    one = gymnasium.make_vec("CartPole-v1", 2)
+    one.reset(seed=0)
+    state = capture(one)
+    moves = []
+    for _ in range(2):
+        restore(one, state)
+        moves.append(one.step(np.array([0, 1])))
+    assert are_equal(*moves)
+
+
+def vectors_of(kind: Callable[[], gymnasium.Env[Any, Any]]) -> Callable[[], gymnasium.vector.VectorEnv[Any, Any, Any]]:
+    return lambda: gymnasium.vector.SyncVectorEnv([kind, kind])
+
+
+def test_state_that_hides_is_found_out() -> None:
+    capture(Hidden())  # nothing in it resists
+    assert not is_restorable(vectors_of(Hidden))
+
+
+def test_processes_are_out_of_reach() -> None:
+    environment = Environment(id="CartPole-v1", num_envs=2, vectorization="async")
+    assert not is_restorable(environment.make)
+    made = environment.make()
+    try:
+        with pytest.raises(NotCapturable) as caught:
+            capture(made)
+        assert str(caught.value) == "AsyncVectorEnv: the state of a AsyncVectorEnv is out of reach"
+    finally:
+        made.close()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("Box2D") is None, reason="Box2D is not installed")
+@pytest.mark.filterwarnings("default")  # those of Box2D's own types
+def test_objects_of_c_are_out_of_reach() -> None:
+    assert not is_restorable(Environment(id="LunarLander-v3", num_envs=2).make)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ((1, "a"), (1, "a"), True),
+        ({"a": np.zeros(2)}, {"a": np.zeros(2)}, True),
+        ({"a": np.zeros(2)}, {"b": np.zeros(2)}, False),
+        (np.array([0.0]), np.array([-0.0]), False),
+        (np.array([np.nan]), np.array([np.nan]), True),
+        (np.zeros(1, dtype=np.float32), np.zeros(1), False),
+        ((1,), (1, 2), False),
+    ],
+)
+def test_equal_is_bit_for_bit(one: Any, other: Any, same: bool) -> None:
+    assert are_equal(one, other) is same
