@@ -12,7 +12,7 @@ class ActionValues:
     """Estimates of the actions' values: what an exploration rule observes, a policy that `explores_values`.
 
     Args:
-        values: Q, [*batch, A] floating point, in the reward's unit.
+        values: Q, [*batch, A] floating point, in the reward's unit; −∞ where an action is not allowed.
         counts: N, [*batch, A], how often each action has been taken.
     """
 

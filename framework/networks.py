@@ -142,6 +142,24 @@ def image_shape(input_shape: tuple[int, ...]) -> tuple[int, int, int]:
     return channels, height, width
 
 
+def initialize_orthogonally(module: nn.Module, *, gain: float) -> None:
+    """Make the weights of each linear layer and convolution in a module an orthogonal matrix, the biases 0.
+
+    Args:
+        module: what is changed in place; draws from torch's default generator.
+        gain: the singular values of each matrix; √2 keeps the size of what a layer of rectifiers passes on.
+
+    Reference: Saxe, McClelland & Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear neural
+    networks", 2014, https://arxiv.org/abs/1312.6120; in policy gradients, Huang et al., "The 37 implementation details
+    of proximal policy optimization", 2022, detail 2, https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            nn.init.orthogonal_(layer.weight, gain)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
 def _check_widths(option: str, widths: Sequence[int], *, fewest: int) -> None:
     if len(widths) < fewest or any(width < 1 for width in widths):
         expected = "1 or more for each layer" + (", and a layer at least" if fewest else "")

@@ -38,6 +38,8 @@ from framework.laws import (
     reaches,
     require,
 )
+from framework.policy_laws import check_policy as check_policy
+from framework.policy_laws import check_trunk as check_trunk
 from framework.prior import Prior
 
 

@@ -17,7 +17,20 @@ STUB = ROOT / "framework" / "__init__.pyi"
 PLUGINS = sorted((ROOT / "plugins" / "framework_plugins").rglob("*.py"))
 SOURCES = FRAMEWORK + PLUGINS
 
-ABSTRACTIONS = ("encoder", "decoder", "prior", "divergence", "schedule", "optimizer", "learner", "data")
+ABSTRACTIONS = (
+    "encoder",
+    "decoder",
+    "prior",
+    "divergence",
+    "schedule",
+    "optimizer",
+    "learner",
+    "data",
+    "policy",
+    "trunk",
+    "baseline",
+    "update",
+)
 # What puts recipes and runs together; no part knows of it.
 MACHINERY = {
     f"framework.{name}"

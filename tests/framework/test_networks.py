@@ -13,7 +13,16 @@ from torch import nn
 import framework.networks
 import framework_plugins
 from framework import OptionError
-from framework.networks import Reshape, conv, conv_features, halved, image_shape, mlp, transposed_conv
+from framework.networks import (
+    Reshape,
+    conv,
+    conv_features,
+    halved,
+    image_shape,
+    initialize_orthogonally,
+    mlp,
+    transposed_conv,
+)
 
 SIDES = range(1, 34)
 
@@ -97,3 +106,14 @@ def test_layers_without_units_are_refused() -> None:
         conv((1, 8, 8), [])
     with pytest.raises(OptionError, match=message + r"\[-1\]$"):
         transposed_conv(2, (1, 8, 8), [-1])
+
+
+@pytest.mark.parametrize("gain", [0.01, 1.0, 2**0.5])
+def test_orthogonal_weights_have_the_gain_as_their_singular_values(gain: float) -> None:
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(7, 5), nn.Linear(2, 6, bias=False), nn.LayerNorm(3))
+    initialize_orthogonally(layers, gain=gain)
+    for layer in list(layers)[:3]:
+        values = torch.linalg.svdvals(layer.weight.flatten(1))
+        torch.testing.assert_close(values, torch.full_like(values, gain), rtol=1e-5, atol=0)  # float32
+        assert layer.bias is None or not layer.bias.any()
+    assert torch.equal(layers[3].weight, torch.ones(3))  # which is no matrix
