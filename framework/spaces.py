@@ -62,7 +62,7 @@ class Features(nn.Module):
                 "observation_space",
                 found=space,
                 expected="a Discrete, MultiDiscrete, MultiBinary or Box space",
-                write="gymnasium's wrapper FlattenObservation around the environment",
+                write="wrappers: [{name: flatten}]",
             )
 
     def forward(self, observation: Tensor) -> Tensor:

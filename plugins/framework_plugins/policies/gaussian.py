@@ -102,6 +102,6 @@ def _checked(space: gymnasium.Space[object], squash: bool) -> Box:
         raise OptionError("squash", found="true", expected=expected, write="false")
     if not squash and (below | above).any():
         expected = f"the action space to have no bounds; it is {space}"
-        write = "true, or gymnasium's wrapper ClipAction around the environment"
+        write = "true, or a wrapper of the environment that clips them, registered with register_wrapper"
         raise OptionError("squash", found="false", expected=expected, write=write)
     return space

@@ -38,5 +38,5 @@ def refuse_start(space: Discrete[Any] | MultiDiscrete) -> None:
             "action_space",
             found=space,
             expected="actions counted from 0",
-            write="gymnasium's wrapper TransformAction around the environment",
+            write="a wrapper of the environment that counts them so, registered with register_wrapper",
         )

@@ -64,7 +64,7 @@ def test_actions_are_counted_from_zero(space: gymnasium.Space[Any]) -> None:
         CategoricalPolicy(observation_space=BOX, action_space=space)
     assert str(raised.value) == (
         f"action_space: expected actions counted from 0, found {space}; "
-        "write gymnasium's wrapper TransformAction around the environment"
+        "write a wrapper of the environment that counts them so, registered with register_wrapper"
     )
 
 

@@ -105,7 +105,7 @@ def test_what_has_bounds_is_squashed(box: Box) -> None:
         policy_of(box)
     assert str(raised.value) == (
         f"squash: expected the action space to have no bounds; it is {box}, found false; "
-        "write true, or gymnasium's wrapper ClipAction around the environment"
+        "write true, or a wrapper of the environment that clips them, registered with register_wrapper"
     )
 
 
