@@ -91,7 +91,7 @@ def test_a_space_without_a_fixed_number_of_numbers(space: gymnasium.Space[Any]) 
         Features(space)
     assert str(raised.value) == (
         "observation_space: expected a Discrete, MultiDiscrete, MultiBinary or Box space, "
-        f"found {space}; write wrappers: [{name: flatten}]"
+        f"found {space}; write wrappers: [{{name: flatten}}]"
     )
 
 
