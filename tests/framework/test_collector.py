@@ -304,10 +304,10 @@ def test_trying_whether_it_is_restorable_changes_nothing(options: dict[str, Any]
 
 
 class Witness(gymnasium.Env[Any, Any]):
-    """Tells in its observation which action it was given; it ends after three steps and then allows nothing."""
+    """Tells in its observation which action it was given; after its last step it allows nothing."""
 
-    def __init__(self, space: gymnasium.Space[Any], masks: bool = False) -> None:
-        self.action_space, self.masks = space, masks
+    def __init__(self, space: gymnasium.Space[Any], masks: bool = False, length: int = 3) -> None:
+        self.action_space, self.masks, self.length = space, masks, length
         self.observation_space = Box(-9, 9, space.shape or (1,), np.float64)
         self.time = 0
 
@@ -320,7 +320,7 @@ class Witness(gymnasium.Env[Any, Any]):
         assert action in self.action_space
         self.time += 1
         observation = np.broadcast_to(np.asarray(action, dtype=np.float64), self.observation_space.shape or ())
-        return observation, 0.1, self.time == 3, False, self._info()
+        return observation, 0.1, self.time == self.length, False, {"optimal": True, **self._info()}
 
     def _info(self) -> dict[str, Any]:
         allowed = np.array([self.time == 0, self.time == 1, self.time == 2], dtype=np.int8)
@@ -374,16 +374,28 @@ def test_the_actions_that_are_allowed_are_those_of_the_observation(mode: Autores
         seen.append(allowed.clone())
         return allowed.long().argmax(dim=1)
 
-    rollout = witnesses(Discrete(3), mode, masks=True).collect(act, 5)
+    collector = witnesses(Discrete(3), mode, masks=True)
+    first_part, rollout = (collector.collect(act, steps) for steps in (1, 5))  # one goes on where the other stopped
+    assert first_part.action_mask is not None
     first, second, third, every = [True, False, False], [False, True, False], [False, False, True], [True] * 3
     expected = {
-        AutoresetMode.NEXT_STEP: [first, second, third, every, first, second],
-        AutoresetMode.SAME_STEP: [first, second, third, first, second, third],
+        AutoresetMode.NEXT_STEP: [second, third, every, first, second, third],
+        AutoresetMode.SAME_STEP: [second, third, first, second, third, first],
     }[mode]
     assert rollout.action_mask is not None
     assert rollout.action_mask[:, 0].tolist() == rollout.action_mask[:, 1].tolist() == expected
-    assert torch.equal(torch.stack(seen), rollout.action_mask[:5])
-    assert rollout.action[:3, 0].tolist() == [0, 1, 2]
+    assert first_part.action_mask[:, 0].tolist() == [first, second]
+    assert torch.equal(torch.stack(seen[1:]), rollout.action_mask[:5])
+    assert rollout.action[:2, 0].tolist() == [1, 2]
+
+
+def test_nothing_is_told_of_what_comes_after_a_whole_episode() -> None:
+    kinds = [functools.partial(Witness, Discrete(3), length=length) for length in (2, 5)]
+    environment = SyncVectorEnv(kinds, autoreset_mode=AutoresetMode.SAME_STEP)
+    rollout = Collector(environment, seed=0, stream="evaluation").collect_episodes(always(0), 0)
+    assert rollout.end_rows.tolist() == [[1, 0], [4, 1]]  # and not the second episode's end, (3, 0)
+    assert rollout.optimal is not None
+    assert rollout.optimal.tolist() == [[True, True]] * 2 + [[False, True]] * 3
 
 
 def test_masks_of_taxi_are_its_own() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import io
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -61,6 +62,21 @@ class Hidden(gymnasium.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[np.int64, float, bool, bool, dict[str, Any]]:
         return np.int64(self.count()), 0.0, False, False, {}
+
+
+class Lazy(Hidden):
+    """An environment that makes what it needs when it is first reset."""
+
+    def __init__(self) -> None:
+        self.inner: Any = None
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.int64, dict[str, Any]]:
+        self.inner = self.inner or types.SimpleNamespace(time=0)
+        return super().reset(seed=seed)
+
+    def count(self) -> int:
+        self.inner.time += 1
+        return int(self.inner.time)
 
 
 def through_a_file(state: dict[str, Any]) -> Any:
@@ -136,6 +152,10 @@ def vectors_of(kind: Callable[[], gymnasium.Env[Any, Any]]) -> Callable[[], gymn
 def test_state_that_hides_is_found_out() -> None:
     capture(Hidden())  # nothing in it resists
     assert not is_restorable(vectors_of(Hidden))
+
+
+def test_what_the_first_reset_makes_is_there() -> None:
+    assert is_restorable(vectors_of(Lazy))
 
 
 def test_processes_are_out_of_reach() -> None:
