@@ -14,7 +14,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,7 +25,9 @@ from rich.console import Console
 from torch import Tensor
 
 from framework import run as running
-from framework.data import TrainingBatches, default_directory
+from framework.data import default_directory
+from framework.examples import CHUNK, Examples
+from framework.position import Position
 from framework.prepare import prepare
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
@@ -64,21 +66,20 @@ class BareLoop:
         return time.perf_counter() - started
 
 
-class Interleaved(TrainingBatches):
-    """The recipe's batches, with the bare loop's turn after each chunk."""
+class Interleaved(Examples):
+    """The recipe's minibatches, with the bare loop's turn after each chunk."""
 
     pairs: ClassVar[list[tuple[float, float]]] = []
     bare: BareLoop
+    left: float | None = None  # when the chunk that is going on was begun
 
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        # Between `yield` and the next request lies everything that `fw run` does with a chunk.
-        started = time.perf_counter()
-        for chunk in super().__iter__():
-            started = time.perf_counter()
-            yield chunk
-            seconds = time.perf_counter() - started
-            if self.position()[1] and len(chunk) == self.chunk:  # not an epoch's end
-                self.pairs.append((seconds, self.bare.steps(len(chunk))))
+    def minibatches(self, position: Position, stopping: Callable[[], bool]) -> Iterator[Tensor]:
+        # From one call to the next lies everything that `fw run` does with a chunk.
+        if self.left is not None:
+            self.pairs.append((time.perf_counter() - self.left, self.bare.steps(CHUNK)))
+        whole = position.step_in_epoch + CHUNK < self.steps_per_epoch  # and no epoch's end
+        self.left = time.perf_counter() if whole else None
+        yield from super().minibatches(position, stopping)
 
 
 def main() -> None:
@@ -92,9 +93,9 @@ def main() -> None:
     Interleaved.bare.steps(50)
     # The recipe's objective with the kernel that the loop has: seven inverse multiquadratics.
     overrides = ["divergences.infovae.of={name: mmd}"] if options.recipe == "infovae_mnist" else []
-    import framework.module
+    import framework.prepare
 
-    framework.module.TrainingBatches = Interleaved  # type: ignore[misc]
+    framework.prepare.Examples = Interleaved  # type: ignore[misc]
     prepared = prepare(
         RECIPES / f"{options.recipe}.yaml",
         [f"trainer.max_epochs={options.epochs}", *overrides],
@@ -106,7 +107,7 @@ def main() -> None:
     pairs = Interleaved.pairs[2:]
     ratio = statistics.median(bare / own for own, bare in pairs)
     own, bare = (statistics.median(pair[side] for pair in pairs) for side in (0, 1))
-    examples = 128 * TrainingBatches.__init__.__kwdefaults__["chunk"]
+    examples = 128 * CHUNK
     print(f"{options.recipe}: {len(pairs)} pairs of {examples} examples")
     print(f"  framework {examples / own:>10,.0f} examples/s")
     print(f"  bare loop {examples / bare:>10,.0f} examples/s")

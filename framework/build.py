@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gymnasium.spaces import Box
+
 from framework.data import Data, Dataset, Facts
 from framework.divergence import Term
+from framework.environment import Environment
 from framework.errors import IncompatibleParts, OptionError, Problem, RecipeError
 from framework.learner import Learner
-from framework.options import deferred, options_of
+from framework.options import is_deferred, options_of
 from framework.randomness import rekey
 from framework.schema import Part, Recipe, Weighted
 from framework.trainer import Trainer
+from framework.trunk import Trunk
 
 _BAD: Any = object()  # stands for a part whose problem is reported already
 
@@ -26,15 +31,17 @@ class Built:
 
     learner: Learner
     trainer: Trainer
-    facts: Facts
+    facts: Facts | None
 
 
-def build_data(recipe: Recipe, data_directory: Path) -> Data:
-    """Build the recipe's data set; nothing is read yet.
+def build_data(recipe: Recipe, data_directory: Path) -> Data | None:
+    """Build the recipe's data set; nothing is read yet. None where the learner takes no examples.
 
     Raises:
         RecipeError: an option's value is refused.
     """
+    if recipe.data is None:
+        return None
     builder = _Builder(recipe)
     built = builder.part(recipe.data, {"data_directory": data_directory})
     builder.finish()
@@ -42,12 +49,12 @@ def build_data(recipe: Recipe, data_directory: Path) -> Data:
     return data
 
 
-def build(recipe: Recipe, data: Data, dataset: Dataset | None = None) -> Built:
-    """Build the learner and all its parts: encoder, decoder, prior, divergences, learner, in the constructor's order.
+def build(recipe: Recipe, data: Data | None, dataset: Dataset | None = None) -> Built:
+    """Build the learner and all its parts, in the order of its constructor, and then the learner.
 
     Args:
         recipe: a checked recipe.
-        data: its data set.
+        data: its data set; None where it has none.
         dataset: the loaded data; None takes the facts that are known without loading.
 
     Raises:
@@ -55,10 +62,14 @@ def build(recipe: Recipe, data: Data, dataset: Dataset | None = None) -> Built:
     """
     builder = _Builder(recipe)
     trainer = builder.part(recipe.trainer, {})
-    facts = builder.facts(data) if dataset is None else dataset.facts
+    facts = None if dataset is None else dataset.facts
+    if facts is None and data is not None and recipe.data is not None:
+        facts = builder.facts(data, recipe.data)
     learner = _BAD
     if facts is not _BAD:
-        context = {"facts": facts, "input_shape": facts.input_shape, "dataset_size": facts.dataset_size}
+        context = {}
+        if facts is not None:
+            context = {"facts": facts, "input_shape": facts.input_shape, "dataset_size": facts.dataset_size}
         scalars = {key: value for key, value in recipe.learner.options.items() if isinstance(value, int | float | str)}
         learner = builder.part(recipe.learner, {**context, **scalars})
     builder.finish()
@@ -74,11 +85,11 @@ class _Builder:
         if self.problems:
             raise RecipeError(self.problems)
 
-    def facts(self, data: Data) -> Any:
+    def facts(self, data: Data, part: Part) -> Any:
         try:
             return data.facts()
         except OptionError as error:
-            self._refused(error, self.recipe.data)
+            self._refused(error, part)
             return _BAD
 
     def part(self, part: Part, context: Mapping[str, Any]) -> Any:
@@ -88,10 +99,12 @@ class _Builder:
         options = options_of(part.entry.factory)
         for name, option in options.items():
             if name in part.options:
-                later = deferred(option.annotation) is not None
+                later = is_deferred(option.annotation)
                 arguments[option.parameter] = self._value(part.options[name], known, later=later)
                 # What a learner has built so far is context for what it builds next: a prior may ask for the encoder.
                 known.setdefault(name, arguments[option.parameter])
+                if not part.path:
+                    known |= _supplied(arguments[option.parameter])
             elif name in known:
                 arguments[option.parameter] = known[name]
         if any(_holds_bad(value) for value in arguments.values()):
@@ -119,7 +132,7 @@ class _Builder:
         if isinstance(value, dict):
             return {key: self._value(item, context) for key, item in value.items()}
         if isinstance(value, list | tuple):
-            return type(value)(self._value(item, context) for item in value)
+            return type(value)(self._value(item, context, later=later) for item in value)
         return value
 
     def _later(self, part: Part, context: Mapping[str, Any]) -> Any:
@@ -134,6 +147,19 @@ class _Builder:
         if error.option not in part.options and error.option in self.recipe.learner.options:
             path = error.option  # context: it is written at the top
         self.problems.append(self.recipe.refused(error, path))
+
+
+def _supplied(part: object) -> dict[str, Any]:
+    """Return the context that a learner's part brings with it for those that are built after it."""
+    if isinstance(part, Environment):
+        return {
+            "observation_space": part.observation_space,
+            "action_space": part.action_space,
+            "replicas": part.num_envs if part.independent else 1,
+        }
+    if isinstance(part, Trunk):  # shared: its features are what the parts above it observe
+        return {"observation_space": Box(-math.inf, math.inf, (part.features,))}
+    return {}
 
 
 def _holds_bad(value: Any) -> bool:

@@ -164,8 +164,9 @@ def _describe(prepared: Prepared) -> None:
     from framework.show import describe_recipe
 
     typer.echo(describe_recipe(prepared.recipe, prepared.built.learner))
-    typer.echo(f"data: {prepared.dataset.source.description} from {prepared.dataset.source.location}")
-    for sentence in (*prepared.dataset.source.fallbacks, *prepared.notes):
+    source = prepared.experience.source
+    typer.echo(f"{'data' if prepared.recipe.data else 'environment'}: {source.description} from {source.location}")
+    for sentence in (*source.fallbacks, *prepared.notes):
         typer.echo(f"note: {sentence}")
     typer.echo("nothing was trained: --dry-run")
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from framework.randomness import Keys, permutation
+from framework.randomness import Keys
 from framework.registry import Registry
 
 Values = Literal["binary", "unit_interval", "real"]
@@ -141,45 +140,3 @@ def default_directory(environment: dict[str, str]) -> Path:
         return Path(configured).expanduser()
     cache = environment.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "fw"
-
-
-def evaluation_batches(size: int, batch_size: int) -> tuple[Tensor, ...]:
-    """Return the rows of a set in a fixed shuffled order, in batches of `batch_size` or a little more; all of them."""
-    return permutation(size, seed=0, epoch=0).tensor_split(max(1, size // batch_size))
-
-
-class TrainingBatches:
-    """The minibatches that are left of an epoch, several at a time, in an order that the seed and the epoch determine.
-
-    Lightning asks for an object with `__iter__` and `__len__`. Each item holds the row indices [B] of several optimiser
-    steps, because going round its loop once a minibatch costs more than a small model's step.
-
-    Args:
-        size: N, the number of training examples.
-        batch_size: B; the last N mod B examples of an epoch's order are dropped.
-        seed: the run's seed.
-        position: returns (epoch, step in the epoch) to go on from.
-        chunk: minibatches in an item.
-    """
-
-    def __init__(
-        self, *, size: int, batch_size: int, seed: int, position: Callable[[], tuple[int, int]], chunk: int = 16
-    ) -> None:
-        self.size, self.batch_size, self.seed, self.position, self.chunk = size, batch_size, seed, position, chunk
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return self.size // self.batch_size
-
-    def __len__(self) -> int:
-        # Of a whole epoch: Lightning asks once, and a resumed run's first epoch ends early.
-        return -(-self.steps_per_epoch // self.chunk)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        epoch, step = self.position()
-        order = permutation(self.size, self.seed, epoch)
-        while step < self.steps_per_epoch:
-            stop = min(step + self.chunk, self.steps_per_epoch)
-            rows = order[step * self.batch_size : stop * self.batch_size]
-            yield torch.split(rows, self.batch_size)
-            step = stop

@@ -25,6 +25,8 @@ from torch.nn.functional import avg_pool2d
 
 from framework.canvas import FAINT, INK, PALETTE, new_figure, save, style, write_title
 from framework.data import Dataset
+from framework.examples import Examples
+from framework.experience import Experience
 from framework.learner import Learner
 from framework.learners.latent import Latent
 from framework.randomness import Keys, rekey
@@ -41,7 +43,7 @@ PRIOR = "#d5d8dd"  # the colour of samples of the prior
 
 
 @singledispatch
-def draw(learner: Learner, dataset: Dataset, folder: Path) -> list[Path]:
+def draw(learner: Learner, experience: Experience, folder: Path) -> list[Path]:
     """Draw what a learner has learned, the same at each call. `draw.register` teaches it another kind of learner.
 
     A latent learner: `reconstructions.png`, `prior_samples.png`, `latent_scatter.png` and, when D = 2, `manifold.png`.
@@ -49,7 +51,7 @@ def draw(learner: Learner, dataset: Dataset, folder: Path) -> list[Path]:
 
     Args:
         learner: on any device; it is left as it was.
-        dataset: its test set is shown.
+        experience: what it has learned from; of a data set the test set is shown.
         folder: where the files go; it exists.
 
     Returns:
@@ -60,8 +62,9 @@ def draw(learner: Learner, dataset: Dataset, folder: Path) -> list[Path]:
 
 @draw.register
 @torch.no_grad()
-def draw_latent(learner: Latent, dataset: Dataset, folder: Path) -> list[Path]:
+def draw_latent(learner: Latent, experience: Examples, folder: Path) -> list[Path]:
     """Draw a latent learner; see `draw`."""
+    dataset = experience.dataset
     with _evaluating(learner):
         rekey(0, "figures", 0)
         inputs, means = _encode_test_set(learner, dataset)  # [B, *input_shape], [N, D]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -19,12 +20,12 @@ class Loss:
     """A number to be made smaller by one step of one optimiser.
 
     Args:
-        value: [], with a graph.
+        value: [], with a graph; None where the learner has changed its tables itself, without a gradient.
         optimizer: the key of the optimiser in `Learner.optimizers`.
         metrics: what is logged beside it, [] each, detached; means over the batch.
     """
 
-    value: Tensor
+    value: Tensor | None
     optimizer: str
     metrics: Mapping[str, Tensor]
 
@@ -41,7 +42,7 @@ class Learner(nn.Module, ABC):
     notes: tuple[str, ...] = ()
 
     @abstractmethod
-    def losses(self, batch: Tensor, counters: Counters, keys: Keys) -> Iterator[Loss]:
+    def losses(self, batch: Any, counters: Counters, keys: Keys) -> Iterator[Loss]:
         """Yield the losses of one minibatch, in order.
 
         Each is minimised by its optimiser before the next is asked for, so that a loss may be computed with parameters
@@ -51,13 +52,22 @@ class Learner(nn.Module, ABC):
         the whole batch: the mean over processes is then the loss that one process would have.
 
         Args:
-            batch: [B, *input_shape], the examples that this process has of the step's batch.
+            batch: the examples that this process has of the step's batch, [B, *input_shape]; of an `Agent`, some rows
+                of what it has made of a rollout.
             counters: how far training has come before this step.
             keys: re-keys the random numbers of a site; its `share` says what part of the whole batch is here.
 
         Yields:
-            Losses, [] each, in the unit of the objective (nats), by the names of `optimizers`.
+            Losses, [] each, in the unit of the objective (nats, or the reward's), by the names of `optimizers`.
         """
+
+    @abstractmethod
+    def optimizers(self) -> dict[str, Optimizer]:
+        """Return new optimisers of the parameters as they are, by name; training calls it on the device."""
+
+
+class ExampleLearner(Learner, ABC):
+    """A learner that learns from the examples of a data set."""
 
     @abstractmethod
     def evaluate(self, batch: Tensor, keys: Keys) -> dict[str, Tensor]:
@@ -65,10 +75,6 @@ class Learner(nn.Module, ABC):
 
         `objective` is among them: the best checkpoint is the one where it is lowest.
         """
-
-    @abstractmethod
-    def optimizers(self) -> dict[str, Optimizer]:
-        """Return new optimisers of the parameters as they are, by name; training calls it on the device."""
 
 
 learners: Registry[Learner] = Registry("learner", Learner, context=("facts",))

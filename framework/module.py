@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,9 +15,9 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from framework.data import Dataset, Split, TrainingBatches, evaluation_batches
 from framework.distributed import rank, sum_over_ranks, world_size
 from framework.errors import NonFiniteError
+from framework.experience import Experience, Progress
 from framework.learner import Learner, Loss
 from framework.optimizer import Optimizer
 from framework.position import Position
@@ -29,6 +29,7 @@ from framework.trainer import Trainer
 
 Record = dict[str, Any]
 
+BETWEEN_SAVES = 60.0  # seconds, of what has no epochs to save at the end of
 BETWEEN_MEETINGS = 0.25  # seconds that several processes go on without asking each other whether to stop
 
 
@@ -37,8 +38,7 @@ class Module(LightningModule):
 
     Args:
         learner: what is trained.
-        dataset: what on.
-        batch_size: examples in a minibatch, over all processes.
+        experience: what on.
         trainer: for how long, and what happens on the way.
         seed: the run's seed.
         position: where to go on from.
@@ -52,8 +52,7 @@ class Module(LightningModule):
         self,
         *,
         learner: Learner,
-        dataset: Dataset,
-        batch_size: int,
+        experience: Experience,
         trainer: Trainer,
         seed: int,
         position: Position,
@@ -65,18 +64,12 @@ class Module(LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.learner = learner
-        self.dataset, self.batch_size, self.limits, self.seed = dataset, batch_size, trainer, seed
+        self.experience, self.limits, self.seed = experience, trainer, seed
         self.position = position
         self._optimizer_states = optimizer_states
         self._scalers: dict[str, torch.amp.GradScaler] = {}  # of the losses in 16-mixed precision, by optimiser
         self._record, self._save, self._stop = record, save, stop
         self.named_optimizers: dict[str, Optimizer] = {}
-        self.batches = TrainingBatches(
-            size=len(dataset.train),
-            batch_size=batch_size,
-            seed=seed,
-            position=lambda: (self.position.counters.epoch, self.position.step_in_epoch),
-        )
         self._clock = 0.0
         self._time_is_up, self._stopping = position.has_run_out(trainer), False
         self._alone = world_size() == 1
@@ -84,6 +77,7 @@ class Module(LightningModule):
         self._seconds = 0.0  # of training since then
         self._last_meeting = self._next_meeting = position.counters.optimizer_steps
         self._saved_step = position.counters.optimizer_steps
+        self._saved_at = time.perf_counter()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         self.named_optimizers = self.learner.optimizers()
@@ -97,9 +91,7 @@ class Module(LightningModule):
         return [optimizer.algorithm for optimizer in self.named_optimizers.values()]
 
     def on_fit_start(self) -> None:
-        data = self.dataset
-        train, validation, test = (_on(split, self.device) for split in (data.train, data.validation, data.test))
-        self.dataset = replace(data, train=train, validation=validation, test=test)
+        self.experience.to(self.device)
 
     def on_train_start(self) -> None:
         # Lightning has just put its own handler for SIGTERM before ours: it waits, inside the handler, for processes
@@ -107,42 +99,26 @@ class Module(LightningModule):
         self._stop.listen()
         self._clock = time.perf_counter()
 
-    def training_step(self, chunk: tuple[Tensor, ...], batch_index: int) -> None:
-        for rows in chunk:
-            if self._after_step(self._minibatch(rows)):
+    def training_step(self, _: int, __: int) -> None:
+        for minibatch in self.experience.minibatches(self.position, self._stop.__bool__):
+            if self._after_step(self._minibatch(minibatch)):
                 self.trainer.should_stop = True
                 return
+        if self._alone and self._stop:  # between two rollouts
+            self.trainer.should_stop = True
 
-    @torch.no_grad()
-    def evaluate(self, name: str) -> dict[str, float]:
-        """Return the metrics of a whole split, means over its examples at the schedules' final weights.
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Return the learner's metrics on a split.
 
-        Batches are all of about the training's size, because a divergence between examples depends on how many there
-        are; and they are shuffled, always alike, because neighbours in a file may be alike (MNIST's are often by one
-        writer). Several processes take turns, each with a whole batch: every example counts once, and parts that
-        compare examples see those that one process would.
+        Raises:
+            NonFiniteError: one is not finite.
         """
-        split: Split = getattr(self.dataset, name)
-        batches = evaluation_batches(len(split), self.batch_size)
-        self.learner.eval()
-        sums: dict[str, Tensor] = {}
-        # A process without a batch takes one that does not count: its sums have the same names then.
-        for index in range(rank(), len(batches), world_size()) or [None]:
-            keys = Keys(self.seed, name, index or 0)
-            # The data are on the device after training, and on the CPU where a resumed run had none left to do.
-            rows = batches[index or 0].to(split.inputs.device)
-            examples = self._floating(split.examples(rows, keys).to(self.device))
-            with torch.autocast(self.device.type, enabled=False):
-                metrics = self.learner.evaluate(examples, keys)
-            for metric, value in metrics.items():
-                sums[metric] = sums.get(metric, 0.0) + value.double() * (0 if index is None else len(examples))
-        self.learner.train()
-        totals = sum_over_ranks(torch.stack(list(sums.values())))
-        means = dict(zip(sums, (totals / len(split)).tolist(), strict=True))
-        for metric, mean in means.items():
-            if not math.isfinite(mean):
-                raise NonFiniteError(f"{name}/{metric} is {mean} after {self.position.counters.optimizer_steps} steps")
-        return means
+        counters = self.position.counters
+        metrics = self.experience.evaluate(split, counters)
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise NonFiniteError(f"{split}/{name} is {value} after {counters.optimizer_steps} steps")
+        return metrics
 
     def save_if_behind(self) -> None:
         """Save a checkpoint where steps were taken since the last one."""
@@ -150,25 +126,29 @@ class Module(LightningModule):
             self._save_checkpoint(False)
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint holds: weights, optimisers and position."""
+        """Return what a checkpoint holds: weights, optimisers, position, and what its experience needs to go on."""
         return {
             "learner": self.learner.state_dict(),
             "optimizers": {name: self._optimizer_state(name) for name in self.named_optimizers},
             "position": self.position.state(),
+            "experience": self.experience.state(),
         }
 
     def _optimizer_state(self, name: str) -> dict[str, Any]:
         scaler = self._scalers[name].state_dict() if name in self._scalers else {}
         return {**self.named_optimizers[name].state(), "scaler": scaler}
 
-    def _minibatch(self, rows: Tensor) -> dict[str, Tensor]:
-        """Take one step on the examples of some rows; return the metrics of those that this process has."""
+    def _minibatch(self, minibatch: Any) -> dict[str, Tensor]:
+        """Take one step; return the metrics of the part of the minibatch that this process has."""
         counters = self.position.counters
         metrics: dict[str, Tensor] = {}
         total = torch.tensor(0.0)
-        parts = self._parts(rows)
+        parts = self._parts(minibatch)
         for part, loss in _in_turn([self._losses(part, share, counters) for part, share in parts]):
             last = part == len(parts) - 1
+            if loss.value is None:
+                _add(metrics, loss.metrics)
+                continue
             if part == 0:
                 self.named_optimizers[loss.optimizer].algorithm.zero_grad()
             value = loss.value / len(parts) if len(parts) > 1 else loss.value
@@ -181,11 +161,11 @@ class Module(LightningModule):
                 metrics["overflowed"] = torch.ones((), device=self.device)
         return {"overflowed": torch.zeros((), device=self.device), **metrics} if self._scalers else metrics
 
-    def _parts(self, rows: Tensor) -> list[tuple[Tensor, Share]]:
+    def _parts(self, minibatch: Any) -> list[tuple[Any, Share]]:
         """Return the rows of each microbatch of this process, and which share of the whole batch they are."""
         if self._alone and self.limits.microbatch is None:
-            return [(rows, WHOLE)]
-        own = rows.view(world_size(), -1)[rank()]  # [B/W], contiguous in the batch
+            return [(minibatch, WHOLE)]
+        own = minibatch.view(world_size(), -1)[rank()]  # [B/W], contiguous in the batch
         parts = own.split(self.limits.microbatch or len(own))
         count = world_size() * len(parts)
         gathers = not self._alone and len(parts) == 1
@@ -194,12 +174,9 @@ class Module(LightningModule):
             for index, part in enumerate(parts)
         ]
 
-    def _losses(self, rows: Tensor, share: Share, counters: Counters) -> Iterator[Loss]:
+    def _losses(self, minibatch: Any, share: Share, counters: Counters) -> Iterator[Loss]:
         keys = Keys(self.seed, "train", counters.optimizer_steps, share)
-        yield from self.learner.losses(self._floating(self.dataset.train.examples(rows, keys)), counters, keys)
-
-    def _floating(self, examples: Tensor) -> Tensor:
-        return examples.double() if self.limits.precision == 64 else examples
+        yield from self.learner.losses(self.experience.batch(minibatch, keys), counters, keys)
 
     def _unsynchronised(self) -> AbstractContextManager[None]:
         strategy = self.trainer.strategy
@@ -245,32 +222,32 @@ class Module(LightningModule):
         position, limits = self.position, self.limits
         self._take_time()
         _add(position.window if self._alone else self._own_window, metrics)
+        progress = self.experience.after_step(position, metrics)
         position.window_steps += 1
-        position.step_in_epoch += 1
-        epoch_ends = position.step_in_epoch == self.batches.steps_per_epoch
-        position.counters = replace(
-            position.counters,
-            optimizer_steps=position.counters.optimizer_steps + 1,
-            samples=position.counters.samples + self.batch_size,
-            epoch=position.counters.epoch + epoch_ends,
-        )
+        position.step_in_epoch = 0 if progress.epoch_ends else position.step_in_epoch + 1
+        position.counters = progress.counters
         step = position.counters.optimizer_steps
-        record = self.is_finished() or epoch_ends or step % limits.log_every == 0
+        record = self.is_finished() or (progress.epoch_ends and self.experience.saves_each_epoch)
+        record = record or step % limits.log_every == 0
         save = bool(limits.checkpoint_every and step % limits.checkpoint_every == 0)
         if record or save or step >= self._next_meeting:
             self._meet()
         finished = self.is_finished()
-        if record or finished:
+        if record or finished or progress.validates:
             self._flush_window()
-        if epoch_ends:
-            position.step_in_epoch = 0
-        if finished or (epoch_ends and position.counters.epoch % limits.validate_every == 0):
+        if finished or progress.validates:
             best = self._validate()
             finished = self.is_finished()
             self._save_checkpoint(best)
-        elif epoch_ends or save or self._stopping:
+        elif save or self._stopping or self._saves_after(progress):
             self._save_checkpoint(False)
         return finished or self._stopping
+
+    def _saves_after(self, progress: Progress) -> bool:
+        """Return whether a checkpoint is due that nobody has asked for."""
+        if self.experience.saves_each_epoch:
+            return progress.epoch_ends
+        return progress.epoch_ends and time.perf_counter() - self._saved_at > BETWEEN_SAVES
 
     def _meet(self) -> None:
         """Learn what the processes know together: their metrics, whether time is up, whether any was asked to stop.
@@ -303,15 +280,20 @@ class Module(LightningModule):
                 raise NonFiniteError(f"the weights {name} are not finite after {steps} steps; they were not saved")
         self._save(best)
         self._saved_step = self.position.counters.optimizer_steps
-        self._clock = time.perf_counter()  # neither saving nor validating counts as training
+        # Neither saving nor validating counts as training.
+        self._clock = self._saved_at = time.perf_counter()
 
     def _validate(self) -> bool:
-        """Record the validation metrics; return whether their objective is the best so far."""
-        metrics = self.evaluate("validation")
-        self.emit("validation", metrics)
+        """Record the validation metrics; return whether they are the best so far."""
+        split = self.experience.judged_on
+        metrics = self.evaluate(split)
         self._clock = time.perf_counter()
-        better = metrics["objective"] < self.position.best
-        self.position.best = min(self.position.best, metrics["objective"])
+        if not metrics:
+            return False
+        self.emit(split, metrics)
+        cost = self.experience.cost(metrics)
+        better = cost < self.position.best
+        self.position.best = min(self.position.best, cost)
         self.position.validations_since_best = 0 if better else self.position.validations_since_best + 1
         return better
 
@@ -320,18 +302,17 @@ class Module(LightningModule):
         if not position.window_steps:
             return
         metrics = {name: float(total) / position.window_steps for name, total in position.window.items()}
-        rate = position.window_steps * self.batch_size / max(position.window_seconds, 1e-9)
+        amount = self.experience.amount(position.counters)
+        rate = (amount - position.window_start) / max(position.window_seconds, 1e-9)
         position.window, position.window_steps, position.window_seconds = {}, 0, 0.0
-        self.emit("train", metrics, {"throughput/examples_per_second": rate})
+        position.window_start = amount
+        self.emit("train", metrics | self.experience.news(), {f"throughput/{self.experience.unit}_per_second": rate})
 
     def emit(self, split: str, metrics: Mapping[str, float], others: Mapping[str, float] | None = None) -> None:
         """Record the metrics of a split, each under `<split>/`, and others as they are."""
-        counters = self.position.counters
         self._record(
             {
-                "step": counters.optimizer_steps,
-                "epoch": counters.epoch,
-                "samples": counters.samples,
+                **self.experience.axes(self.position.counters),
                 "split": split,
                 **{f"{split}/{name}": value for name, value in metrics.items()},
                 **(others or {}),
@@ -365,6 +346,11 @@ def _in_turn(iterators: Sequence[Iterator[Loss]]) -> Iterator[tuple[int, Loss]]:
             yield index, loss
 
 
-def _on(split: Split, device: torch.device) -> Split:
-    labels = None if split.labels is None else split.labels.to(device)
-    return replace(split, inputs=split.inputs.to(device), labels=labels)
+class Turns:
+    """Lightning's loader: it says nothing but that there is another turn, and never ends by itself."""
+
+    def __len__(self) -> int:
+        return 2**31
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count()

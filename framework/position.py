@@ -19,13 +19,14 @@ class Position:
 
     Args:
         counters: ours, never Lightning's.
-        step_in_epoch: minibatches of the current epoch that are done.
-        best: the lowest validation objective so far, nats.
+        step_in_epoch: minibatches of the current epoch, or rollout, that are done.
+        best: the lowest cost at a validation so far: the objective in nats, or minus the return.
         validations_since_best: how many came after it.
         seconds: time spent training, over all resumptions.
         window: sums of the training metrics since the last record, by name, [] each; of the whole batches.
         window_steps: optimiser steps in it.
         window_seconds: time spent in them.
+        window_start: how much experience there was before it, in its unit.
     """
 
     counters: Counters = field(default_factory=Counters)
@@ -36,6 +37,7 @@ class Position:
     window: dict[str, Tensor] = field(default_factory=dict)
     window_steps: int = 0
     window_seconds: float = 0.0
+    window_start: int = 0
 
     def has_run_out(self, limits: Trainer) -> bool:
         """Return whether the time is up."""
@@ -48,7 +50,16 @@ class Position:
             (patience and self.validations_since_best >= patience)
             or (limits.max_epochs and counters.epoch >= limits.max_epochs)
             or (limits.max_steps and counters.optimizer_steps >= limits.max_steps)
+            or (self.step_in_epoch == 0 and self._has_acted_enough(limits))
             or time_is_up
+        )
+
+    def _has_acted_enough(self, limits: Trainer) -> bool:
+        # A rollout counts from its first step on, and is learnt from to its end.
+        steps, episodes = self.counters.env_steps, self.counters.episodes
+        return bool(
+            (limits.max_env_steps and steps >= limits.max_env_steps)
+            or (limits.max_episodes and episodes >= limits.max_episodes)
         )
 
     def state(self) -> dict[str, Any]:

@@ -8,16 +8,21 @@ from pathlib import Path
 
 import torch
 
+from framework.agent import Agent
 from framework.build import Built, build, build_data
 from framework.data import Dataset
 from framework.discovery import BrokenPlugin, load_plugins
 from framework.distributed import first_on_each_node, same_on_all_ranks
-from framework.errors import Problem, RecipeError
+from framework.errors import IncompatibleParts, PluginError, Problem, RecipeError
+from framework.examples import Examples
+from framework.experience import Experience
 from framework.launch import Place
-from framework.learner import Learner
+from framework.learner import ExampleLearner, Learner
 from framework.objective import Objective
+from framework.rollouts import Rollouts
 from framework.schedule import Schedule
 from framework.schema import Recipe, load_recipe
+from framework.trainer import LIMITS, OF_ENVIRONMENTS, OF_EXAMPLES, Trainer
 from framework.trial import try_step
 
 
@@ -28,8 +33,7 @@ class Prepared:
     Args:
         recipe: the checked recipe.
         built: its parts.
-        dataset: its data.
-        batch_size: examples in a minibatch, over all processes.
+        experience: what they learn from.
         processes: those that share each minibatch.
         leaves_out: whether a loss leaves parameters without a gradient.
         plugins: the files that were asked for.
@@ -39,17 +43,12 @@ class Prepared:
 
     recipe: Recipe
     built: Built
-    dataset: Dataset
-    batch_size: int
+    experience: Experience
     processes: int
     leaves_out: bool
     plugins: list[Path]
     broken: list[BrokenPlugin]
     notes: list[str]
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return len(self.dataset.train) // self.batch_size
 
 
 def prepare(
@@ -77,6 +76,9 @@ def prepare(
     recipe = load_recipe(recipe_path, overrides, broken)
     data = build_data(recipe, data_directory)
     tried = build(recipe, data)  # whatever is wrong shows before anything is downloaded
+    if data is None:
+        return _prepare_agent(recipe, tried, list(plugins), broken)
+    learner = _examples_of(tried.learner)
     with first_on_each_node(place):  # one process downloads, and the others find what it has written
         dataset = data.load()
     if not same_on_all_ranks(f"{recipe.plain()} {dataset.source.sha256} {len(dataset.train)}"):
@@ -87,17 +89,83 @@ def prepare(
     processes = place.world_size if place else built.trainer.processes * built.trainer.num_nodes
     problems = [
         *_device_problems(recipe, built, place),
-        *sharing_problems(recipe, built, data.batch_size, processes),
+        *example_problems(recipe, built, data.batch_size, processes),
     ]
     if problems:
         raise RecipeError(problems)
-    trial = try_step(recipe, tried.learner, built.trainer, dataset, data.batch_size)
+    trial = try_step(recipe, learner, built.trainer, dataset, data.batch_size)
     if trial.problems:
         raise RecipeError(trial.problems)
     if built.trainer.precision == 64:
         built.learner.double()
+    examples = Examples(
+        learner=_examples_of(built.learner),
+        dataset=dataset,
+        batch_size=data.batch_size,
+        seed=recipe.seed,
+        validate_every=built.trainer.validate_every,
+        dtype=torch.float64 if built.trainer.precision == 64 else None,
+    )
     notes = _notes(built, dataset, data.batch_size)
-    return Prepared(recipe, built, dataset, data.batch_size, processes, trial.leaves_out, list(plugins), broken, notes)
+    return Prepared(recipe, built, examples, processes, trial.leaves_out, list(plugins), broken, notes)
+
+
+def _prepare_agent(recipe: Recipe, built: Built, plugins: list[Path], broken: list[BrokenPlugin]) -> Prepared:
+    """Make an agent ready; its environments are stepped in one process, which is also the one that learns."""
+    limits, agent = built.trainer, _agent_of(built.learner)
+    if problems := [*agent_problems(recipe, limits), *_device_problems(recipe, built, None)]:
+        raise RecipeError(problems)
+    try:
+        rollouts = Rollouts(agent=agent, seed=recipe.seed)
+        rollouts.try_out()
+    except IncompatibleParts as error:
+        raise RecipeError([recipe.refused(misfit) for misfit in error.misfits]) from error
+    notes = list(built.learner.notes)
+    if not rollouts.restorable:
+        notes.append(
+            "the state of these environments cannot be saved: a run that is resumed begins new episodes in them, and "
+            "goes on with other ones than an unbroken run would have"
+        )
+    return Prepared(recipe, built, rollouts, 1, False, plugins, broken, notes)
+
+
+def agent_problems(recipe: Recipe, limits: Trainer) -> Iterator[Problem]:
+    """Iterate over what a trainer's section asks for that an agent does not have."""
+    yield from _foreign_limits(recipe, limits, OF_EXAMPLES, "learns from environments")
+    alone = {"devices": ("auto", 1), "num_nodes": (1,), "precision": (32,)}
+    for option, allowed in alone.items():
+        if (found := getattr(limits, option)) not in allowed:
+            where, expected = f"trainer.{option}", " or ".join(map(str, allowed))
+            message = f"learner {recipe.learner.entry.name!r} acts in environments, in one process and in float32"
+            yield Problem(message, where, str(found), expected, str(allowed[0]), recipe.mark(where))
+
+
+def example_problems(recipe: Recipe, built: Built, batch_size: int, processes: int) -> Iterator[Problem]:
+    """Iterate over what a trainer's section asks for that a learner of examples does not have, or cannot share."""
+    yield from _foreign_limits(recipe, built.trainer, OF_ENVIRONMENTS, "learns from a data set")
+    yield from sharing_problems(recipe, built, batch_size, processes)
+
+
+def _examples_of(learner: Learner) -> ExampleLearner:
+    if isinstance(learner, ExampleLearner):
+        return learner
+    name = type(learner).__name__
+    raise PluginError(f"learner {name} asks for facts of the data: it must derive from framework.ExampleLearner")
+
+
+def _agent_of(learner: Learner) -> Agent:
+    if isinstance(learner, Agent):
+        return learner
+    name = type(learner).__name__
+    raise PluginError(f"learner {name} asks for no facts of data: it must derive from framework.Agent")
+
+
+def _foreign_limits(recipe: Recipe, limits: Trainer, options: Sequence[str], what: str) -> Iterator[Problem]:
+    for option in options:
+        if getattr(limits, option) is not None:
+            where, message = f"trainer.{option}", f"learner {recipe.learner.entry.name!r} {what}"
+            found, others = str(getattr(limits, option)), [one for one in LIMITS if one not in options]
+            yield Problem(message, where, found, f"one of {', '.join(others)}", mark=recipe.mark(where))
 
 
 def objectives(learner: Learner) -> list[Objective]:

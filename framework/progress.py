@@ -13,9 +13,10 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from framework.examples import Examples
 from framework.prepare import Prepared, objectives
 from framework.run_directory import RunDirectory
-from framework.trainer import Trainer
+from framework.schedule import Counters
 
 # The bar is drawn when a record comes, and not by a thread that would take time from training.
 REDRAW_SECONDS = 0.25
@@ -27,19 +28,16 @@ class ProgressReport:
     Args:
         console: where to; its `is_terminal` decides between a bar and plain lines.
         log: the log file, appended to.
-        limits: what training ends at, for the time left.
-        steps_per_epoch: optimiser steps in an epoch.
-        start_step: the optimiser step that the run goes on from.
+        prepared: what is trained, for how far it is and the time left.
+        start: the counters that the run goes on from.
         spent: seconds of training before it.
     """
 
-    def __init__(
-        self, console: Console, log: Path, limits: Trainer, steps_per_epoch: int, start_step: int, spent: float
-    ) -> None:
+    def __init__(self, console: Console, log: Path, prepared: Prepared, start: Counters, spent: float) -> None:
         self.console = console
         self._log = log.open("a", encoding="utf-8")
-        self._limits, self._steps_per_epoch, self._start_step = limits, steps_per_epoch, start_step
-        self._spent = spent
+        self._limits, self._experience = prepared.built.trainer, prepared.experience
+        self._start, self._spent = prepared.experience.axes(start), spent
         self._started = self._drawn = time.perf_counter()
         self._train: Mapping[str, Any] = {}
         self._bar = Progress(
@@ -51,7 +49,7 @@ class ProgressReport:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task: TaskID = self._bar.add_task("", total=steps_per_epoch, text="", visible=False)
+        self._task: TaskID = self._bar.add_task("", total=1.0, text="", visible=False)
 
     def __enter__(self) -> ProgressReport:
         self._bar.start()
@@ -77,7 +75,7 @@ class ProgressReport:
         if record["split"] == "train":
             self._train = record
             self._draw(record)
-        elif record["split"] == "validation":
+        elif record["split"] == self._experience.judged_on:
             self.say(self._line(record))
 
     def _draw(self, record: Mapping[str, Any]) -> None:
@@ -85,37 +83,56 @@ class ProgressReport:
         if self._bar.disable or now - self._drawn < REDRAW_SECONDS:
             return
         self._drawn = now
-        done = record["step"] % self._steps_per_epoch or self._steps_per_epoch
-        text = f"{_parts('train', record)}  {_rate(record)}  {self._left(record['step'])}"
-        self._bar.update(
-            self._task, description=self._epoch(record["step"] - 1), completed=done, text=text, visible=True
-        )
+        stage, done = self._stage(record)
+        text = f"{_parts('train', record)}  {self._rate(record)}  {self._left(record)}"
+        self._bar.update(self._task, description=stage, completed=done, text=text, visible=True)
         self._bar.refresh()
 
     def _line(self, record: Mapping[str, Any]) -> str:
-        fields = [self._epoch(record["step"] - 1), f"step {record['step']}"]
+        fields = [self._stage(record)[0], f"step {record['step']}"]
         if self._train:
             fields.append(f"train {_parts('train', self._train)}")
-        fields.append(f"validation {_parts('validation', record)}")
+        split = self._experience.judged_on
+        fields.append(f"{split} {_parts(split, record)}")
         if self._train:
-            fields.append(_rate(self._train))
-        return " | ".join([*fields, self._left(record["step"])])
+            fields.append(self._rate(self._train))
+        return " | ".join([*fields, self._left(record)])
 
-    def _epoch(self, step: int) -> str:
-        total = f"/{self._limits.max_epochs}" if self._limits.max_epochs else ""
-        return f"epoch {step // self._steps_per_epoch + 1}{total}"
+    def _stage(self, record: Mapping[str, Any]) -> tuple[str, float]:
+        """Return where the run is, in words, and how much of the bar that is."""
+        if isinstance(self._experience, Examples):
+            epoch, step = divmod(record["step"] - 1, self._experience.steps_per_epoch)
+            total = f"/{self._limits.max_epochs}" if self._limits.max_epochs else ""
+            return f"epoch {epoch + 1}{total}", (step + 1) / self._experience.steps_per_epoch
+        total = f" of {self._limits.max_env_steps:,}" if self._limits.max_env_steps else ""
+        words = f"{record['env_steps']:,}{total} environment steps, episode {record['episodes']:,}"
+        return words, max((self._reached(record, *end) for end in self._ends()), default=0.0)
 
-    def _left(self, step: int) -> str:
+    def _ends(self) -> list[tuple[str, int]]:
+        """Return the axes on which training ends, and where."""
+        limits, ends = self._limits, []
+        if limits.max_epochs and isinstance(self._experience, Examples):
+            ends.append(("step", limits.max_epochs * self._experience.steps_per_epoch))
+        named = (("step", limits.max_steps), ("env_steps", limits.max_env_steps), ("episodes", limits.max_episodes))
+        return [*ends, *((axis, end) for axis, end in named if end)]
+
+    def _reached(self, record: Mapping[str, Any], axis: str, end: int) -> float:
+        """Return the share of what this session has to do that is done."""
+        start = self._start[axis]
+        done: int = record[axis] - start
+        return min(1.0, done / max(end - start, 1))
+
+    def _left(self, record: Mapping[str, Any]) -> str:
         elapsed = time.perf_counter() - self._started
-        taken = step - self._start_step
-        ends = []
-        if self._limits.max_epochs:
-            ends.append((self._limits.max_epochs * self._steps_per_epoch - step) * elapsed / max(taken, 1))
-        if self._limits.max_steps:
-            ends.append((self._limits.max_steps - step) * elapsed / max(taken, 1))
+        shares = [self._reached(record, *end) for end in self._ends()]
+        left = [elapsed * (1 - share) / share for share in shares if share > 0]
         if self._limits.max_time:
-            ends.append(60 * self._limits.max_time - self._spent - elapsed)
-        return f"{timedelta(seconds=max(0, round(min(ends))))} left"
+            left.append(60 * self._limits.max_time - self._spent - elapsed)
+        return f"{timedelta(seconds=max(0, round(min(left))))} left" if left else ""
+
+    def _rate(self, record: Mapping[str, Any]) -> str:
+        unit = self._experience.unit
+        return f"{record[f'throughput/{unit}_per_second']:,.0f} {unit.removeprefix('env_')}/s"
 
 
 def _parts(split: str, record: Mapping[str, Any]) -> str:
@@ -126,23 +143,19 @@ def _parts(split: str, record: Mapping[str, Any]) -> str:
     return parts if objective is None else f"objective {objective:.5g} ({parts})"
 
 
-def _rate(record: Mapping[str, Any]) -> str:
-    return f"{record['throughput/examples_per_second']:,.0f} examples/s"
-
-
 def announce(
     report: ProgressReport, prepared: Prepared, directory: RunDirectory, device: torch.device, step: int
 ) -> None:
     """Say what is about to be trained, on what, and everything that is not as asked for."""
-    recipe, dataset = prepared.recipe, prepared.dataset
-    for sentence in dataset.source.fallbacks:
+    recipe, source = prepared.recipe, prepared.experience.source
+    for sentence in source.fallbacks:
         report.warn(sentence)
     for plugin in prepared.broken:
         report.warn(str(plugin))
     parameters = sum(parameter.numel() for parameter in prepared.built.learner.parameters())
     where = device.type if prepared.processes == 1 else f"{prepared.processes} processes, {device.type}"
     report.say(f"{recipe.name}, seed {recipe.seed}, on {where}: {parameters:,} parameters", "bold")
-    report.say(f"data: {dataset.source.description}, from {dataset.source.location}")
+    report.say(f"{'data' if recipe.data else 'environment'}: {source.description}, from {source.location}")
     for objective in objectives(prepared.built.learner):
         report.say(f"objective: {objective.formula('reconstruction')}")
     for note in prepared.notes:
@@ -155,7 +168,9 @@ def report_end(report: ProgressReport, summary: Mapping[str, Any], directory: Ru
     for name, value in summary.items():
         if name.startswith("test/"):
             report.say(f"{name:<28}{value:>12.4f}")
-    report.say(f"{'examples per second':<28}{summary['throughput/examples_per_second']:>12,.0f}")
+    for name, value in summary.items():
+        if name.startswith("throughput/"):
+            report.say(f"{name.removeprefix('throughput/').replace('_', ' '):<28}{value:>12,.0f}")
     for sentence in summary["fallbacks"]:
         report.warn(sentence)
     report.say(f"run: {directory.path}", "bold")

@@ -25,7 +25,7 @@ def describe_environment(prepared: Prepared, device: torch.device, step: int) ->
         device: what on.
         step: the optimiser step that the session starts at.
     """
-    source = prepared.dataset.source
+    source = prepared.experience.source
     threads = f"cpu, {torch.get_num_threads()} threads"
     return {
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),

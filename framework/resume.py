@@ -22,7 +22,7 @@ from framework.run import Outcome, train
 from framework.run_directory import RunDirectory
 from framework.schema import Part, Weighted
 
-FIXED = ("data", "seed", "name", "learner")  # what makes it another run
+FIXED = ("data", "environment", "seed", "name", "learner")  # what makes it another run
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def prepare_resumption(
     if not directory.environment.is_file():
         raise RecipeError([Problem(f"{path}: no run directory", expected="a directory that `fw run` made")])
     if fixed := [override for override in overrides if override.split("=")[0].split(".")[0] in FIXED]:
-        message = "a resumed run keeps its name, its seed, its learner and its data"
+        message = "a resumed run keeps its name, its seed, its learner, and its data or environment"
         raise RecipeError([Problem(message, found=fixed[0], write="a new run: fw run")])
     sessions = directory.sessions()
     notes, files = _plugin_files(sessions[-1], plugins)
@@ -108,7 +108,7 @@ def _plugin_files(session: dict[str, Any], given: Sequence[Path]) -> tuple[list[
 
 
 def _same_data(prepared: Prepared, session: dict[str, Any]) -> None:
-    source = prepared.dataset.source
+    source = prepared.experience.source
     if source.sha256 != session["data"]["sha256"]:
         raise DataError(
             f"the run's data came from {session['data']['location']}; what is found now, at {source.location}, is not "

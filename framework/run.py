@@ -23,6 +23,7 @@ from framework.prepare import Prepared
 from framework.progress import ProgressReport, announce, report_end
 from framework.provenance import describe_environment
 from framework.run_directory import MetricsFile, RunDirectory
+from framework.schedule import Counters
 from framework.schema import Recipe
 from framework.signals import StopRequest, stop_on_signals
 from framework.summary import summarize
@@ -104,10 +105,11 @@ def _module(
         if books is not None:
             books.save(module.state(), best)
 
+    if state is not None:
+        prepared.experience.restore(state["experience"])
     module = Module(
         learner=prepared.built.learner,
-        dataset=prepared.dataset,
-        batch_size=prepared.batch_size,
+        experience=prepared.experience,
         trainer=prepared.built.trainer,
         seed=prepared.recipe.seed,
         position=Position.of(state["position"]) if state else Position(),
@@ -120,7 +122,7 @@ def _module(
 
 
 def _take_best_weights(prepared: Prepared, directory: RunDirectory | None, module: Module) -> None:
-    if prepared.built.trainer.early_stopping is None:
+    if not prepared.built.trainer.keeps_best:
         return
     if directory is not None:  # the last weights are those that patience ran out on
         module.learner.load_state_dict(checkpoint.load(directory.checkpoints / checkpoint.BEST)["learner"])
@@ -155,7 +157,8 @@ class _Books:
 
     def conclude(self, module: Module, test: dict[str, float]) -> Outcome:
         self.directory.write_recipe(self.prepared.recipe.plain())  # no checkpoint does, where nothing was left to train
-        module.emit("test", test)
+        if test:
+            module.emit("test", test)
         summary = summarize(self.prepared, self.directory, module)
         self.tracker.images(_draw(self.prepared, self.directory))
         summary["wall_time_seconds"] = round(time.perf_counter() - self.started, 3)
@@ -176,11 +179,12 @@ def _books(
 ) -> Iterator[_Books]:
     """Open the run's files and its mirror, and say what is about to be trained."""
     started = time.perf_counter()
-    step = state["position"]["counters"]["optimizer_steps"] if state else 0
+    start = Counters(**state["position"]["counters"]) if state else Counters()
+    step = start.optimizer_steps
     spent = state["position"]["seconds"] if state else 0.0
     with (
         MetricsFile(directory.metrics, state["metrics_size"] if state else 0) as metrics,
-        ProgressReport(console, directory.log, prepared.built.trainer, prepared.steps_per_epoch, step, spent) as report,
+        ProgressReport(console, directory.log, prepared, start, spent) as report,
     ):
         directory.summary.unlink(missing_ok=True)
         if state is None:  # otherwise with its first checkpoint: what fails before it leaves a recipe that fits
@@ -213,16 +217,18 @@ def _tracking(directory: RunDirectory, recipe: Recipe, warn: Callable[[str], Non
 
 def _draw(prepared: Prepared, directory: RunDirectory) -> list[Path]:
     curves = draw_learning_curves(directory.records(), directory.figures)
-    return [*([curves] if curves else []), *draw(prepared.built.learner, prepared.dataset, directory.figures)]
+    return [*([curves] if curves else []), *draw(prepared.built.learner, prepared.experience, directory.figures)]
 
 
 def _fit(lightning: LightningTrainer, module: Module) -> None:
+    from framework.module import Turns
+
     if module.is_finished():  # killed after the last checkpoint: what is left is the test
         return
     with warnings.catch_warnings():
         # Lightning 2.6 uses a spelling that torch 2.13 calls deprecated.
         warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
-        lightning.fit(module, train_dataloaders=module.batches)
+        lightning.fit(module, train_dataloaders=Turns())
 
 
 def _lightning(prepared: Prepared) -> LightningTrainer:

@@ -17,12 +17,16 @@ class Counters:
     Args:
         optimizer_steps: optimiser steps taken (minibatches seen, of the global batch).
         samples: examples seen.
-        epoch: full passes over the training set.
+        epoch: full passes over the training set, or rollouts.
+        env_steps: steps taken in environments, all together; those that are learnt from.
+        episodes: episodes that have ended in them.
     """
 
     optimizer_steps: int = 0
     samples: int = 0
     epoch: int = 0
+    env_steps: int = 0
+    episodes: int = 0
 
 
 class Schedule(ABC):

@@ -9,14 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+import framework.baseline
 import framework.data
 import framework.decoder
 import framework.divergence
 import framework.encoder
 import framework.learner
 import framework.optimizer
+import framework.policy
 import framework.prior
 import framework.schedule
+import framework.trunk
+import framework.update
+import framework.wrapper
 from framework.discovery import BrokenPlugin
 from framework.divergence import Term, divergences
 from framework.document import Node, scalar
@@ -28,12 +33,14 @@ from framework.options import (
     check_annotation,
     deferred,
     fits,
+    is_section,
     options_of,
     spelled,
     written,
 )
 from framework.recipe import COMMAND_LINE, read_recipe
 from framework.registry import Entry, Registry, registry_of
+from framework.section import Section
 from framework.trainer import Trainer
 
 RESERVED = ("name", "seed", "learner", "data", "trainer", "extends")
@@ -74,7 +81,7 @@ class Recipe:
         name: the folder of its runs.
         seed: what every random draw is a function of.
         learner: the learner and, inside it, all parts but the data.
-        data: the data set.
+        data: the data set; None where the learner takes no examples.
         trainer: for how long, where.
         root: the tree that it was read from, for the places of later problems.
     """
@@ -82,7 +89,7 @@ class Recipe:
     name: str
     seed: int
     learner: Part
-    data: Part
+    data: Part | None
     trainer: Part
     root: Node = field(repr=False)
 
@@ -92,9 +99,9 @@ class Recipe:
             "name": self.name,
             "seed": self.seed,
             "learner": self.learner.entry.name,
-            "data": _plain(self.data),
+            **({"data": _plain(self.data)} if self.data is not None else {}),
             **{name: _plain(value) for name, value in self.learner.options.items()},
-            "trainer": {name: _plain(value) for name, value in self.trainer.options.items()},
+            "trainer": _plain(self.trainer),
         }
 
     def refused(self, error: OptionError, path: str = "") -> Problem:
@@ -140,8 +147,8 @@ class _Checker:
         seed = self._value(fields["seed"], int, "seed") if "seed" in fields else 0
         if isinstance(seed, int) and seed < 0:
             self._problem("seed", "a seed is 0 or more", fields["seed"], found=str(seed))
-        data = self._required(fields, "data", root, lambda node: self._part(node, framework.data.data, "data"))
-        trainer = self._required(fields, "trainer", root, self._trainer)
+        data = self._data(fields, root)
+        trainer = self._required(fields, "trainer", root, lambda node: self._section(node, Trainer, "trainer"))
         learner = self._required(fields, "learner", root, lambda node: self._learner(node, root))
         if self.problems:
             raise RecipeError(self.problems, self.remarks)
@@ -165,13 +172,24 @@ class _Checker:
         )
         return _BAD
 
-    def _trainer(self, node: Node) -> Any:
+    def _data(self, fields: dict[str, Node], root: Node) -> Any:
+        """Check the data set, which a learner has exactly when its constructor asks for facts of the data."""
+        named = fields["learner"].value if "learner" in fields else None
+        known = framework.learner.learners
+        if not isinstance(named, str) or named not in known or "facts" in options_of(known[named].factory):
+            return self._required(fields, "data", root, lambda node: self._part(node, framework.data.data, "data"))
+        if "data" in fields:
+            self._problem("data", f"learner {named!r} takes no data", fields["data"], expected="no such key")
+        return None
+
+    def _section(self, node: Node, section: type[Section], path: str) -> Any:
+        """Check a part that has no name: there is one of its kind."""
         if not isinstance(node.value, dict):
-            expected = "a map, {max_epochs: 20}"
-            self._problem("trainer", f"{_kind(node.value)} does not fit", node, found=_shown(node), expected=expected)
+            message, expected = f"{_kind(node.value)} does not fit", "a map of its options, {…}"
+            self._problem(path, message, node, found=_shown(node), expected=expected)
             return _BAD
-        entry = Entry("trainer", "trainer", Trainer, "", 0)
-        return self._options_of_part(node, entry, "trainer", context=(), taken=())
+        entry = Entry(section.__name__.lower(), "", section, "", 0)
+        return self._options_of_part(node, entry, path, context=(), taken=())
 
     def _learner(self, node: Node, root: Node) -> Any:
         entry = self._entry(node, framework.learner.learners, "learner")
@@ -235,7 +253,7 @@ class _Checker:
         self, node: Node, entry: Entry, path: str, *, context: tuple[str, ...], taken: tuple[str, ...]
     ) -> Any:
         before = len(self.problems)
-        owner = f"{entry.kind} {entry.name!r}" if path != "trainer" else "trainer"
+        owner = f"{entry.kind} {entry.name!r}" if entry.name else entry.kind
         try:
             options = _recipe_options(entry, context, taken)
         except PluginError as error:
@@ -255,6 +273,8 @@ class _Checker:
         for name, option in options.items():
             if name in node.value:
                 values[name] = self._value(node.value[name], option.annotation, _join(path, name))
+            elif (section := _section_without_needs(option)) is not None:
+                values[name] = self._section(Node({}, node.mark), section, _join(path, name))
             elif option.default is not REQUIRED and name not in context:
                 values[name] = option.default
             elif name not in context and name not in misspelt:
@@ -271,6 +291,8 @@ class _Checker:
             return node.text  # a command line has no quotes: the field says that it is a string
         choices = alternatives(annotation)
         for choice in choices:
+            if is_section(choice) and isinstance(node.value, dict):
+                return self._section(node, choice, path)
             registry = registry_of(deferred(choice) or choice)
             if registry is not None and isinstance(node.value, dict | str) and not _quoted(node, annotation):
                 besides = "".join(f"{spelled(other)}, or " for other in choices if other is not choice)
@@ -366,6 +388,15 @@ def _recipe_options(entry: Entry, context: tuple[str, ...], taken: tuple[str, ..
     return found
 
 
+def _section_without_needs(option: Option) -> type[Section] | None:
+    """Return the section that an option without a default means when a recipe leaves it out."""
+    if option.default is not REQUIRED:
+        return None
+    sections = [choice for choice in alternatives(option.annotation) if is_section(choice)]
+    filled = [one for one in sections if all(each.default is not REQUIRED for each in options_of(one).values())]
+    return filled[0] if filled else None
+
+
 def _quoted(node: Node, annotation: Any) -> bool:
     """Return whether a string would fit if it stood there without quotes."""
     if not isinstance(node.value, str):
@@ -378,7 +409,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Weighted):
         return {**_plain(value.part), "weight": _plain(value.weight)}
     if isinstance(value, Part):
-        return {"name": value.entry.name, **{name: _plain(option) for name, option in value.options.items()}}
+        named = {"name": value.entry.name} if value.entry.name else {}
+        return {**named, **{name: _plain(option) for name, option in value.options.items()}}
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

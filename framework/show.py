@@ -14,7 +14,7 @@ from framework.document import dump_document
 from framework.errors import Problem, RecipeError, listed, nearest
 from framework.learner import Learner
 from framework.options import REQUIRED, options_of, spelled, written
-from framework.prepare import objectives, sharing_problems
+from framework.prepare import agent_problems, example_problems, objectives
 from framework.registry import Entry, registries
 from framework.schema import Part, Recipe, Weighted, load_recipe
 
@@ -35,7 +35,11 @@ def check_recipe(
     data = build_data(recipe, data_directory)
     built = build(recipe, data)
     processes = built.trainer.processes * built.trainer.num_nodes
-    if problems := list(sharing_problems(recipe, built, data.batch_size, processes)):
+    if data is None:
+        problems = list(agent_problems(recipe, built.trainer))
+    else:
+        problems = list(example_problems(recipe, built, data.batch_size, processes))
+    if problems:
         raise RecipeError(problems)
     return recipe, built, broken
 
@@ -55,7 +59,7 @@ def describe_recipe(recipe: Recipe, learner: Learner) -> str:
 def references(recipe: Recipe) -> list[str]:
     """Return the papers that the documentation of a recipe's parts names, each once, in the recipe's order."""
     found = []
-    for part in _parts([recipe.data, recipe.learner]):
+    for part in _parts([part for part in (recipe.data, recipe.learner) if part is not None]):
         documentation = inspect.getdoc(part.entry.factory) or ""
         for section in re.findall(r"^Reference: (.*?)(?=^\S|\Z)", documentation, re.MULTILINE | re.DOTALL):
             found += [" ".join(paper.split()) for paper in section.split(";")]

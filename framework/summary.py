@@ -24,22 +24,21 @@ def summarize(prepared: Prepared, directory: RunDirectory, module: Module) -> di
     """
     position = module.position
     counters = position.counters
+    amount = prepared.experience.amount(counters)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
         "name": prepared.recipe.name,
         "id": directory.id,
         "seed": prepared.recipe.seed,
         "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "weights": checkpoint.LAST if prepared.built.trainer.early_stopping is None else checkpoint.BEST,
-        "epoch": counters.epoch,
-        "step": counters.optimizer_steps,
-        "samples": counters.samples,
+        "weights": checkpoint.BEST if prepared.built.trainer.keeps_best else checkpoint.LAST,
+        **prepared.experience.axes(counters),
         **_last_metrics(directory.records()),
-        "throughput/examples_per_second": counters.samples / max(position.seconds, 1e-9),
+        f"throughput/{prepared.experience.unit}_per_second": amount / max(position.seconds, 1e-9),
         "training_seconds": round(position.seconds, 3),
         "peak_memory_bytes": peak,
         "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0,
-        "fallbacks": list(prepared.dataset.source.fallbacks),
+        "fallbacks": list(prepared.experience.source.fallbacks),
     }
 
 
@@ -48,7 +47,7 @@ def _last_metrics(records: list[dict[str, Any]]) -> dict[str, float]:
     latest = {record["split"]: record for record in records}
     return {
         name: value
-        for split in ("train", "validation", "test")
+        for split in ("train", "validation", "evaluation", "test")
         for name, value in latest.get(split, {}).items()
         if name.startswith(f"{split}/")
     }

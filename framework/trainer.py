@@ -8,10 +8,16 @@ from typing import Literal
 import torch
 
 from framework.errors import OptionError
+from framework.section import Section
 
+LIMITS = ("max_epochs", "max_steps", "max_env_steps", "max_episodes", "max_time")
+OF_EXAMPLES = ("max_epochs", "microbatch")  # limits and settings that mean nothing without a data set
+OF_ENVIRONMENTS = ("max_env_steps", "max_episodes")
 _COUNTS = (
     "max_epochs",
     "max_steps",
+    "max_env_steps",
+    "max_episodes",
     "devices",
     "num_nodes",
     "microbatch",
@@ -23,14 +29,16 @@ _COUNTS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trainer:
+class Trainer(Section):
     """How a learner is trained. Short and closed: it is no tunnel to Lightning's arguments.
 
-    Training ends at the first of the three limits that is reached; at least one must be set.
+    Training ends at the first of the limits that is reached; at least one must be set.
 
     Args:
         max_epochs: passes over the training set.
         max_steps: optimiser steps.
+        max_env_steps: steps in environments, all together; the rollout that reaches them is learnt from to its end.
+        max_episodes: episodes in environments, likewise.
         max_time: minutes of training, over all resumptions.
         accelerator: what to train on; `auto` takes a GPU where there is one.
         devices: how many of them on each node, a process each: the same model is trained on one or many. `auto` takes
@@ -45,7 +53,9 @@ class Trainer:
         validate_every: epochs between two validations; the last epoch always ends with one.
         checkpoint_every: optimiser steps between two checkpoints, besides the one at each epoch's end, or null.
         log_every: optimiser steps that one training record is the mean of.
-        early_stopping: validations without a better objective after which training ends, or null.
+        early_stopping: validations without a better objective (or return) after which training ends, or null.
+        weights: what the final numbers are of, the `last` weights or those of the `best` validation; with
+            early_stopping, always those.
 
     Raises:
         OptionError: a number is out of range, or no limit is set.
@@ -53,6 +63,8 @@ class Trainer:
 
     max_epochs: int | None = None
     max_steps: int | None = None
+    max_env_steps: int | None = None
+    max_episodes: int | None = None
     max_time: float | None = None
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int | Literal["auto"] = "auto"
@@ -65,12 +77,11 @@ class Trainer:
     checkpoint_every: int | None = None
     log_every: int = 50
     early_stopping: int | None = None
+    weights: Literal["last", "best"] = "last"
 
     def __post_init__(self) -> None:
-        if self.max_epochs is None and self.max_steps is None and self.max_time is None:
-            raise OptionError(
-                "max_epochs", found="no limit", expected="max_epochs, max_steps or max_time", write="max_epochs: 20"
-            )
+        if all(getattr(self, limit) is None for limit in LIMITS):
+            raise OptionError("max_epochs", found="no limit", expected=f"one of {', '.join(LIMITS)}")
         for option in _COUNTS:
             number = getattr(self, option)
             if isinstance(number, int) and number < 1:
@@ -86,6 +97,11 @@ class Trainer:
                 expected="ddp: each process holds the whole model; sharded weights are not built",
                 write="strategy: ddp",
             )
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the final numbers are of the best weights, and not of the last."""
+        return self.weights == "best" or self.early_stopping is not None
 
     @property
     def on_gpu(self) -> bool:

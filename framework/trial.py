@@ -11,7 +11,7 @@ from torch import nn
 from framework.data import Dataset
 from framework.distributed import rank, world_size
 from framework.errors import IncompatibleParts, Problem
-from framework.learner import Learner
+from framework.learner import ExampleLearner, Learner
 from framework.randomness import Keys
 from framework.schedule import Counters
 from framework.schema import Recipe
@@ -36,7 +36,7 @@ class Trial:
     leaves_out: bool
 
 
-def try_step(recipe: Recipe, learner: Learner, limits: Trainer, dataset: Dataset, batch_size: int) -> Trial:
+def try_step(recipe: Recipe, learner: ExampleLearner, limits: Trainer, dataset: Dataset, batch_size: int) -> Trial:
     """Compute all losses of some examples and their gradients on the CPU, then the metrics of some of validation's.
 
     Processes that have met do so together, each with its part of a batch, because draws are recognised by how many
@@ -82,7 +82,7 @@ def try_step(recipe: Recipe, learner: Learner, limits: Trainer, dataset: Dataset
     return Trial(list(_batch_statistics(recipe, learner, where)) if shared else [], leaves_out)
 
 
-def _evaluate(learner: Learner, dataset: Dataset, examples: int) -> None:
+def _evaluate(learner: ExampleLearner, dataset: Dataset, examples: int) -> None:
     keys = Keys(0, "check", 0)
     with torch.no_grad():
         learner.eval().evaluate(dataset.validation.examples(torch.arange(examples), keys), keys)
@@ -94,6 +94,8 @@ def _leaves_out(learner: Learner, dataset: Dataset, examples: int, share: Share)
     parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     leaves_out = False
     for loss in learner.losses(batch, Counters(), keys):
+        if loss.value is None:
+            continue
         gradients = torch.autograd.grad(loss.value, parameters, allow_unused=True)
         leaves_out |= any(gradient is None for gradient in gradients)
     return leaves_out

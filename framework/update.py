@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -50,11 +49,11 @@ class Update(nn.Module, ABC):
         compares: whether it needs the policy as it was when the actions were taken.
     """
 
-    sums_episodes: ClassVar[bool] = False
     steps: int | None
     passes: int = 1
     minibatches: int = 1
     normalize_advantages: bool = False
+    sums_episodes: bool = False
     compares: bool = False
 
     @abstractmethod

@@ -17,7 +17,7 @@ from framework.divergence import Term
 from framework.divergence import divergences as divergence_registry
 from framework.encoder import Encoder
 from framework.errors import IncompatibleParts, OptionError
-from framework.learner import Learner, Loss, register_learner
+from framework.learner import ExampleLearner, Loss, register_learner
 from framework.objective import Objective
 from framework.optimizer import Optimizer
 from framework.precision import full_precision
@@ -41,7 +41,7 @@ _METRICS = ("objective", "reconstruction", "elbo")
 
 
 @register_learner("latent")
-class Latent(Learner):
+class Latent(ExampleLearner):
     """Autoencoders, variational and others: reconstruction plus weighted divergences of q(z|x) from the prior.
 
         L = 1/B Σ_b [−log p(x_b|z_b)] + Σ_k w_k · D_k(q, p),   z_b ~ q(z|x_b)

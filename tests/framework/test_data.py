@@ -1,56 +1,13 @@
-"""The contract of data sets: keyed examples, and an epoch's minibatches that can be gone on with."""
+"""The contract of data sets: keyed examples."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 
-import pytest
 import torch
-from torch import Tensor
 
-from framework.data import Split, TrainingBatches, default_directory
+from framework.data import Split, default_directory
 from framework.randomness import Keys
-
-SIZE, BATCH = 103, 10
-
-
-def batches(epoch: int = 0, step: int = 0, seed: int = 0, chunk: int = 4) -> list[Tensor]:
-    made = TrainingBatches(size=SIZE, batch_size=BATCH, seed=seed, position=at(epoch, step), chunk=chunk)
-    items = list(made)
-    assert len(made) == -(-(SIZE // BATCH) // chunk)  # of a whole epoch, however many are left
-    return list(chain.from_iterable(items))
-
-
-def at(epoch: int, step: int) -> Callable[[], tuple[int, int]]:
-    return lambda: (epoch, step)
-
-
-def test_an_epoch_has_each_example_once_and_drops_the_remainder() -> None:
-    rows = torch.cat(batches())
-    assert len(rows) == 100
-    assert len(rows.unique()) == 100
-    assert set(rows.tolist()) < set(range(SIZE))
-
-
-@pytest.mark.parametrize("step", [1, 4, 7, 10])
-def test_the_minibatches_that_are_left_are_those_of_the_unbroken_epoch(step: int) -> None:
-    left, whole = batches(epoch=3, step=step), batches(epoch=3)[step:]
-    assert len(left) == len(whole) == 10 - step
-    assert all(torch.equal(one, other) for one, other in zip(left, whole, strict=True))
-
-
-def test_the_chunk_does_not_change_the_minibatches() -> None:
-    one, other = batches(chunk=1), batches(chunk=100)
-    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-
-
-def test_the_order_is_another_in_another_epoch_and_with_another_seed() -> None:
-    orders = [torch.cat(made) for made in (batches(), batches(epoch=1), batches(seed=1))]
-    assert not torch.equal(orders[0], orders[1])
-    assert not torch.equal(orders[0], orders[2])
-    assert not torch.equal(orders[1], orders[2])
 
 
 def test_examples_are_a_function_of_the_keys() -> None:

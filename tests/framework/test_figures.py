@@ -16,8 +16,9 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from framework import Counters, Dataset, Facts, Optimizer, Source, Split, Term, figures
+from framework.examples import Examples
 from framework.figures import draw
-from framework.learner import Learner, Loss
+from framework.learner import ExampleLearner, Loss
 from framework.learners.latent import Latent
 from framework_plugins.decoders.mlp import MLPDecoder
 from framework_plugins.divergences.kl import KL
@@ -32,6 +33,11 @@ def make_dataset(shape: tuple[int, ...], *, size: int = 40, labels: int | None =
     classes = None if labels is None else torch.arange(size) % labels
     split = Split(inputs, classes)
     return Dataset(Facts(shape, size, "real"), Source("random numbers", "nowhere"), split, split, split)
+
+
+def drawn(learner: ExampleLearner, dataset: Dataset, folder: Path) -> list[Path]:
+    examples = Examples(learner=learner, dataset=dataset, batch_size=4, seed=0, validate_every=1, dtype=None)
+    return draw(learner, examples, folder)
 
 
 def make_learner(dataset: Dataset, latent_dim: int) -> Latent:
@@ -57,7 +63,7 @@ def size_of(picture: Path) -> tuple[int, int]:
 @pytest.mark.parametrize("latent_dim", [1, 2, 16])
 def test_latent_learner_has_its_pictures(tmp_path: Path, latent_dim: int) -> None:
     dataset = make_dataset((1, 8, 8))
-    paths = draw(make_learner(dataset, latent_dim), dataset, tmp_path)
+    paths = drawn(make_learner(dataset, latent_dim), dataset, tmp_path)
     names = ["reconstructions", "prior_samples", "latent_scatter", *(["manifold"] if latent_dim == 2 else [])]
     assert [path.name for path in paths] == [f"{name}.png" for name in names]
     assert sorted(tmp_path.iterdir()) == sorted(paths)  # and no temporary file is left
@@ -84,15 +90,15 @@ def test_any_data_can_be_drawn(
     tmp_path: Path, shape: tuple[int, ...], size: int, labels: int | None, latent_dim: int
 ) -> None:
     dataset = make_dataset(shape, size=size, labels=labels)
-    assert len(draw(make_learner(dataset, latent_dim), dataset, tmp_path)) == 3 + (latent_dim == 2)
+    assert len(drawn(make_learner(dataset, latent_dim), dataset, tmp_path)) == 3 + (latent_dim == 2)
 
 
 def test_posteriors_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
     dataset = make_dataset((4,))
     dataset.test.inputs[:3] = math.nan
-    assert (tmp_path / "latent_scatter.png") in draw(make_learner(dataset, 5), dataset, tmp_path)
+    assert (tmp_path / "latent_scatter.png") in drawn(make_learner(dataset, 5), dataset, tmp_path)
     dataset.test.inputs[:] = math.nan
-    assert (tmp_path / "latent_scatter.png") not in draw(make_learner(dataset, 5), dataset, tmp_path)
+    assert (tmp_path / "latent_scatter.png") not in drawn(make_learner(dataset, 5), dataset, tmp_path)
 
 
 def test_same_pictures_whatever_was_drawn_from_the_generator_before(tmp_path: Path) -> None:
@@ -101,7 +107,7 @@ def test_same_pictures_whatever_was_drawn_from_the_generator_before(tmp_path: Pa
     pictures = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        pictures.append([path.read_bytes() for path in draw(learner, dataset, tmp_path)])
+        pictures.append([path.read_bytes() for path in drawn(learner, dataset, tmp_path)])
     assert pictures[0] == pictures[1]
 
 
@@ -113,13 +119,13 @@ def test_draws_in_evaluation_mode_and_leaves_every_module_as_it_was(tmp_path: Pa
     before = [module.training for module in learner.modules()]
     modes: set[bool] = set()
     learner.encoder.register_forward_hook(lambda module, *_: modes.add(module.training))
-    draw(learner, dataset, tmp_path)
+    drawn(learner, dataset, tmp_path)
     assert modes == {False}
     assert [module.training for module in learner.modules()] == before
     assert all(parameter.grad is None for parameter in learner.parameters())
 
 
-class Nothing(Learner):
+class Nothing(ExampleLearner):
     """A kind of learner that has no pictures."""
 
     def losses(self, batch: Tensor, counters: Counters, keys: Callable[[str], None]) -> Iterator[Loss]:
@@ -133,7 +139,7 @@ class Nothing(Learner):
 
 
 def test_learner_without_pictures(tmp_path: Path) -> None:
-    assert draw(Nothing(), make_dataset((4,)), tmp_path) == []
+    assert drawn(Nothing(), make_dataset((4,)), tmp_path) == []
     assert list(tmp_path.iterdir()) == []
 
 

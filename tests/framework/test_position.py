@@ -50,11 +50,27 @@ def test_a_time_that_is_up_ends_training_before_any_other_limit() -> None:
 
 def test_a_position_is_what_its_state_makes() -> None:
     window = {"objective": torch.tensor(3.5, dtype=torch.float64)}
-    position = Position(Counters(40, 2560, 2), 3, 1.25, 1, 90.5, window, 7, 4.5)
+    position = Position(Counters(40, 2560, 2), 3, 1.25, 1, 90.5, window, 7, 4.5, 2112)
     others = set(asdict(position)) - {"counters", "window"}
     assert all(getattr(position, name) != getattr(Position(), name) for name in others), "each field is looked at"
     state = position.state()
-    assert state["counters"] == {"optimizer_steps": 40, "samples": 2560, "epoch": 2}
+    assert state["counters"] == {"optimizer_steps": 40, "samples": 2560, "epoch": 2, "env_steps": 0, "episodes": 0}
     assert Position.of(state) == position
     state["window"]["objective"] = torch.tensor(0.0)
     assert position.window["objective"] == 3.5, "a checkpoint's window is its own"
+
+
+@pytest.mark.parametrize(
+    ("limits", "step_in_rollout", "expected"),
+    [
+        ({"max_env_steps": 1001}, 0, False),
+        ({"max_env_steps": 1000}, 0, True),
+        ({"max_episodes": 8}, 0, False),
+        ({"max_episodes": 7}, 0, True),
+        ({"max_env_steps": 1, "max_episodes": 1}, 2, False),  # the rollout is learnt from to its end
+    ],
+    ids=str,
+)
+def test_a_budget_of_acting_ends_with_a_rollout(limits: dict[str, Any], step_in_rollout: int, expected: bool) -> None:
+    position = Position(Counters(env_steps=1000, episodes=7), step_in_rollout)
+    assert position.has_reached(Trainer(**limits), time_is_up=False) is expected

@@ -391,7 +391,7 @@ def test_a_damaged_checkpoint_is_passed_over_by_name(unbroken: Path, tmp_path: P
 
 
 def test_the_seed_and_the_data_of_a_run_stay(unbroken: Path) -> None:
-    with pytest.raises(RecipeError, match="a resumed run keeps its name, its seed, its learner and its data"):
+    with pytest.raises(RecipeError, match="a resumed run keeps its name, its seed, its learner, and its data"):
         prepare_resumption(unbroken, ["seed=1"], unbroken)
     with pytest.raises(RecipeError, match="no run directory"):
         prepare_resumption(unbroken.parent, [], unbroken)
@@ -400,4 +400,4 @@ def test_the_seed_and_the_data_of_a_run_stay(unbroken: Path) -> None:
 def test_checkpoints_hold_plain_containers_alone(unbroken: Path) -> None:
     for name in ("last.ckpt", "previous.ckpt", "best.ckpt"):
         state = torch.load(unbroken / "checkpoints" / name, weights_only=True)
-        assert set(state) == {"learner", "optimizers", "position", "metrics_size", "recipe"}
+        assert set(state) == {"learner", "optimizers", "position", "experience", "metrics_size", "recipe"}

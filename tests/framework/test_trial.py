@@ -168,11 +168,11 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from framework import Facts, Learner, Loss, Optimizer, register_learner
+from framework import ExampleLearner, Facts, Loss, Optimizer, register_learner
 
 
 @register_learner("twice")
-class Twice(Learner):
+class Twice(ExampleLearner):
     '''An autoencoder whose second loss is of its decoder alone.'''
 
     def __init__(self, *, facts: Facts, optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]) -> None:

@@ -31,6 +31,8 @@ class Value(FittedBaseline):
         trunk: the layers below V; None (null) for none, or where the learner has a shared one.
         clip: c, positive, in the reward's unit; None (null) clips nothing.
         initial: V where nothing was learned: of a table its entries, otherwise the bias; in the reward's unit.
+        scale: what a network's output is multiplied by, positive: about the size of the returns, which a last layer
+            that begins near 0 would take long to grow to. A table has none.
 
     Raises:
         OptionError: the clip is not positive; more than one run, and no table; with a clip, samples without `values`.
@@ -55,9 +57,12 @@ class Value(FittedBaseline):
         trunk: Trunk | None = None,
         clip: float | None = None,
         initial: float = 0.0,
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
         check_replicas(replicas)
+        if not scale > 0:
+            raise OptionError("scale", found=scale, expected="a positive number")
         if clip is not None and not clip > 0:
             raise OptionError("clip", found=clip, expected="a positive number, or null")
         self.clip, self.replicas = clip, replicas
@@ -70,7 +75,7 @@ class Value(FittedBaseline):
                 expected="1, or a table: discrete observations and no trunk",
             )
         else:
-            self.network = _Network(trunk if trunk is not None else Features(observation_space), initial)
+            self.network = _Network(trunk if trunk is not None else Features(observation_space), initial, scale)
 
     def forward(self, samples: Samples) -> Tensor:
         check_runs(samples, self.replicas)
@@ -110,14 +115,14 @@ class _Table(nn.Module):
 class _Network(nn.Module):
     """A linear layer on features, [*batch, *shape] → [*batch]."""
 
-    def __init__(self, body: Trunk | Features, initial: float) -> None:
+    def __init__(self, body: Trunk | Features, initial: float, scale: float) -> None:
         super().__init__()
-        self.body = body
+        self.body, self.scale = body, scale
         self.head = nn.Linear(body.features, 1)
         nn.init.orthogonal_(self.head.weight, gain=1.0)
-        nn.init.constant_(self.head.bias, initial)
+        nn.init.constant_(self.head.bias, initial / scale)
 
     def forward(self, observation: Tensor) -> Tensor:
         features = self.body(observation).to(self.head.weight.dtype)  # [*batch, F]; of integers they are float32
         values: Tensor = self.head(features).squeeze(-1)
-        return values
+        return self.scale * values

@@ -27,12 +27,12 @@ SigmaName = Literal["constant", "dependent"]
 class GaussianPolicy(Policy):
     """N(μ(s), diag σ²), or with `squash` that brought into the action space's box by tanh.
 
-    Without `squash` actions are any numbers, and the action space must say so: an action outside the box would be one
-    thing to the environment and another to the density.
+    Without `squash` actions are any numbers. Those outside the action space's box are clipped to it on their way to the
+    environment; the density is of what was drawn, and the environment's part in it is the clipping.
 
     Args:
         observation_space: what is observed.
-        action_space: a floating-point Box, without bounds, or with `squash` bounded on every side.
+        action_space: a floating-point Box, with `squash` bounded on every side.
         trunk: the layers below; without, the mean is linear in the observation.
         sigma: `constant`, log σ is one parameter for each number of the action; `dependent`, a second half of the last
             layer's outputs.
@@ -100,8 +100,4 @@ def _checked(space: gymnasium.Space[object], squash: bool) -> Box:
     if squash and not (below & above & (space.low < space.high)).all():
         expected = f"the action space to have bounds, the upper above the lower; it is {space}"
         raise OptionError("squash", found="true", expected=expected, write="false")
-    if not squash and (below | above).any():
-        expected = f"the action space to have no bounds; it is {space}"
-        write = "true, or a wrapper of the environment that clips them, registered with register_wrapper"
-        raise OptionError("squash", found="false", expected=expected, write=write)
     return space

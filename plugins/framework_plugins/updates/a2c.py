@@ -26,7 +26,7 @@ class A2C(Update):
         OptionError: steps is below 1.
 
     Example:
-        >>> A2C().steps, A2C.sums_episodes
+        >>> A2C().steps, A2C().sums_episodes
         (5, False)
 
     Reference: Mnih et al., "Asynchronous Methods for Deep Reinforcement Learning", 2016, section 4 and algorithm S3,

@@ -1,0 +1,78 @@
+"""Agent: a learner that acts, and learns from what comes of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from framework.environment import Environment
+from framework.errors import OptionError
+from framework.learner import Learner
+from framework.rollout import Rollout
+from framework.section import Section
+
+
+class Evaluation(Section):
+    """How an agent is judged: by whole episodes in environments of their own, with other seeds.
+
+    Args:
+        episodes: how many, 1 or more; the number is the mean of their undiscounted returns.
+        every: environment steps between two evaluations in training, or null for none but the last.
+        greedy: whether it takes the likeliest action (a Gaussian's mean), or draws as it does in training.
+
+    Raises:
+        OptionError: a number is out of range.
+    """
+
+    def __init__(self, *, episodes: int = 100, every: int | None = None, greedy: bool = True) -> None:
+        for option, number in (("episodes", episodes), ("every", every)):
+            if number is not None and number < 1:
+                raise OptionError(option, found=number, expected="1 or more")
+        self.episodes, self.every, self.greedy = episodes, every, greedy
+
+
+class Agent(Learner, ABC):
+    """A learner that acts in environments and learns from what comes of it, one rollout after the other.
+
+    Attributes:
+        environment: what it acts in.
+        evaluation: how it is judged; None is not at all.
+        steps: T, of a rollout in each environment; None is a whole episode in each, 0 learns without acting.
+        passes: how often a rollout is gone through.
+        minibatches: into how many parts, shuffled anew in each pass; with 1, it stays whole and in order.
+    """
+
+    environment: Environment
+    evaluation: Evaluation | None
+    steps: int | None
+    passes: int = 1
+    minibatches: int = 1
+
+    @abstractmethod
+    def act(self, observation: Tensor, action_mask: Tensor | None, *, greedy: bool) -> Tensor:
+        """Return an action for each environment.
+
+        Args:
+            observation: [N, *shape], as the environments give them.
+            action_mask: [N, choices] bool, the actions that are allowed; None where all are.
+            greedy: the likeliest action instead of a draw.
+
+        Returns:
+            [N, *action shape].
+        """
+
+    @abstractmethod
+    def digest(self, rollout: Rollout) -> dict[str, Tensor]:
+        """Return what is learned from a rollout: tensors [T, N, ...] each, constant while it is gone through.
+
+        `mask` is among them: with several minibatches they are made of the rows where it is True.
+        """
+
+    def goes_on(self, metrics: Mapping[str, float]) -> bool:
+        """Return whether another pass may follow, by the metrics' means over the last one."""
+        return True
+
+    def finish(self, digest: Mapping[str, Tensor], metrics: Mapping[str, float]) -> None:
+        """Take a rollout into what is kept of all of them, after its last pass; `metrics` are that pass's means."""

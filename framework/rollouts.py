@@ -1,0 +1,203 @@
+"""Rollouts in environments as experience: act, learn from what came of it, act again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from framework.agent import Agent
+from framework.collector import Collector
+from framework.data import Source
+from framework.episodes import play
+from framework.examples import CHUNK
+from framework.experience import Experience, Progress
+from framework.position import Position
+from framework.randomness import Keys, key, rekey
+from framework.schedule import Counters
+
+
+class Rollouts(Experience):
+    """An agent's rollouts, each gone through in minibatches, and whole episodes that judge it.
+
+    An epoch is a rollout with all its passes. Rollouts of whole episodes begin with environments that are reset by a
+    key of their own; others go on where the last one stopped.
+
+    Args:
+        agent: what acts and learns.
+        seed: the run's seed.
+
+    Attributes:
+        restorable: whether a resumed run's environments go on from the very state they were in.
+    """
+
+    unit = "env_steps"
+    judged_on = "evaluation"
+    saves_each_epoch = False
+
+    def __init__(self, *, agent: Agent, seed: int) -> None:
+        self.agent, self.seed = agent, seed
+        environment = agent.environment
+        self.source = Source(environment.description, f"gymnasium {version('gymnasium')}")
+        self._collector = Collector(environment.make(), seed=seed, stream="environment")
+        self.restorable = not agent.steps or self._collector.check_restorable()
+        self._device = torch.device("cpu")
+        self._collected = 0  # rollouts
+        self._digest: dict[str, Tensor] = {}
+        self._order: tuple[Any, ...] = ()  # of a pass: which it is, and the rows of its minibatches
+        self._counts = (0, 0)  # steps and episodes of the rollout that is being learnt from
+        self._sums: dict[str, Tensor] = {}  # of the metrics of the pass that is going on
+
+    def to(self, device: torch.device) -> None:
+        self._device = device
+        self._digest = {name: value.to(device) for name, value in self._digest.items()}
+
+    def minibatches(self, position: Position, stopping: Callable[[], bool]) -> Iterator[dict[str, Tensor]]:
+        for _ in range(CHUNK):
+            if position.step_in_epoch == 0:
+                if stopping():
+                    return
+                self._collect(position.counters)
+            yield self._minibatch(position)
+
+    def batch(self, minibatch: dict[str, Tensor], keys: Keys) -> dict[str, Tensor]:
+        return minibatch
+
+    def after_step(self, position: Position, metrics: Mapping[str, Tensor]) -> Progress:
+        agent, before, step = self.agent, position.counters, position.step_in_epoch + 1
+        counters = replace(before, optimizer_steps=before.optimizer_steps + 1)
+        if step == 1:
+            steps, episodes = self._counts
+            counters = replace(counters, env_steps=before.env_steps + steps, episodes=before.episodes + episodes)
+        for name, value in metrics.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        if step % agent.minibatches:
+            return Progress(counters, False, False)
+        means = {name: float(total) / agent.minibatches for name, total in self._sums.items()}
+        self._sums = {}
+        if step < agent.passes * agent.minibatches and agent.goes_on(means):
+            return Progress(counters, False, False)
+        agent.finish(self._digest, means)
+        counters = replace(counters, epoch=counters.epoch + 1)
+        return Progress(counters, True, self._is_due(counters))
+
+    def amount(self, counters: Counters) -> int:
+        return counters.env_steps
+
+    def try_out(self) -> None:
+        """Act for two steps, and compute what would be learned from them; nothing is changed but random numbers.
+
+        Raises:
+            IncompatibleParts: parts of the agent do not fit together.
+            ValueError: a part refuses what it is given.
+        """
+        agent = self.agent
+        collector = Collector(agent.environment.make(), seed=self.seed, stream="check")
+        digest = {}
+        with torch.no_grad():
+            if agent.steps != 0:
+                digest = agent.digest(collector.collect(partial(self._act, greedy=False), 2))
+        if agent.minibatches > 1:
+            rows = digest["mask"].flatten().nonzero()[:, 0]
+            digest = {name: value.flatten(0, 1).index_select(0, rows) for name, value in digest.items()}
+        for _ in agent.losses(digest, Counters(), Keys(self.seed, "check", 0)):
+            break
+
+    def axes(self, counters: Counters) -> dict[str, int]:
+        return {"step": counters.optimizer_steps, "env_steps": counters.env_steps, "episodes": counters.episodes}
+
+    def news(self) -> dict[str, float]:
+        return statistics(self._collector.drain())
+
+    def evaluate(self, split: str, counters: Counters) -> dict[str, float]:
+        """Return the mean return and length of whole episodes, and the standard error of the first."""
+        evaluation = self.agent.evaluation
+        if evaluation is None:
+            return {}
+        seed = key(self.seed, split, 0)
+        return statistics(play(self.agent, evaluation.episodes, seed=seed, greedy=evaluation.greedy))
+
+    def cost(self, metrics: Mapping[str, float]) -> float:
+        return -metrics["return"]
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "collector": self._collector.state() if self.restorable and self.agent.steps else None,
+            "collected": self._collected,
+            "episodes": [list(episode) for episode in self._collector.episodes],
+            "digest": dict(self._digest),
+            "counts": list(self._counts),
+            "sums": dict(self._sums),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._collected = state["collected"]
+        if state["collector"] is None:
+            self._collector.begin_anew(self._collected)
+        else:
+            self._collector.restore(state["collector"])
+        self._collector.episodes = [(total, length) for total, length in state["episodes"]]
+        self._digest, self._sums = dict(state["digest"]), dict(state["sums"])
+        self._counts = (state["counts"][0], state["counts"][1])
+
+    def _collect(self, counters: Counters) -> None:
+        """Act, and take up what is to be learnt from it."""
+        agent, number = self.agent, counters.epoch
+        self._digest, self._counts = {}, (0, 0)
+        if agent.steps == 0:
+            return
+        self._collected = number + 1
+        rekey(self.seed, "act", number)
+        act = partial(self._act, greedy=False)
+        agent.eval()
+        if agent.steps is None:
+            rollout = self._collector.collect_episodes(act, number)
+        else:
+            rollout = self._collector.collect(act, agent.steps)
+        ends = int(((rollout.terminated | rollout.truncated) & rollout.mask).sum())
+        self._counts = (rollout.decisions, ends)
+        with torch.no_grad():
+            self._digest = agent.digest(rollout.to(self._device))
+        agent.train()
+
+    def _act(self, observation: Tensor, action_mask: Tensor | None, *, greedy: bool) -> Tensor:
+        mask = None if action_mask is None else action_mask.to(self._device)
+        return self.agent.act(observation.to(self._device), mask, greedy=greedy).cpu()
+
+    def _minibatch(self, position: Position) -> dict[str, Tensor]:
+        """Return the rows of a minibatch, [M, ...] each; of a rollout that stays whole [T, N, ...]."""
+        count = self.agent.minibatches
+        if count == 1:
+            return self._digest
+        number, part = divmod(position.step_in_epoch, count)
+        this = (position.counters.epoch, number)
+        if self._order[:2] != this:
+            generator = torch.Generator().manual_seed(key(self.seed, f"pass {number}", position.counters.epoch))
+            rows = self._digest["mask"].flatten().nonzero()[:, 0]  # [decisions]
+            order = torch.randperm(len(rows), generator=generator).to(rows.device)
+            self._order = (*this, rows[order].tensor_split(count))
+        chosen = self._order[2][part]
+        return {name: value.flatten(0, 1).index_select(0, chosen) for name, value in self._digest.items()}
+
+    def _is_due(self, counters: Counters) -> bool:
+        evaluation = self.agent.evaluation
+        if evaluation is None or evaluation.every is None:
+            return False
+        before = counters.env_steps - self._counts[0]
+        return counters.env_steps // evaluation.every > before // evaluation.every
+
+
+def statistics(episodes: list[tuple[float, int]]) -> dict[str, float]:
+    """Return the mean return and length of some episodes, and the standard error of the first; nothing of none."""
+    if not episodes:
+        return {}
+    returns = torch.tensor([total for total, _ in episodes], dtype=torch.float64)
+    found = {"return": float(returns.mean()), "length": sum(length for _, length in episodes) / len(episodes)}
+    if len(episodes) > 1:
+        found["return_standard_error"] = float(returns.std() / len(episodes) ** 0.5)
+    return found
