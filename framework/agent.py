@@ -63,6 +63,10 @@ class Agent(Learner, ABC):
             [N, *action shape].
         """
 
+    def explore(self, observation: Tensor, action_mask: Tensor | None) -> Tensor:
+        """Return an action for each environment that is learned from; arguments and value as of `act`, which it is."""
+        return self.act(observation, action_mask, greedy=False)
+
     @abstractmethod
     def digest(self, rollout: Rollout) -> dict[str, Tensor]:
         """Return what is learned from a rollout: tensors [T, N, ...] each, constant while it is gone through.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -90,23 +90,29 @@ class Rollouts(Experience):
         return counters.env_steps
 
     def try_out(self) -> None:
-        """Act for two steps, and compute what would be learned from them; nothing is changed but random numbers.
+        """Act for two steps, and compute what would be learned from them; the agent is left as it was.
 
         Raises:
             IncompatibleParts: parts of the agent do not fit together.
             ValueError: a part refuses what it is given.
         """
         agent = self.agent
-        collector = Collector(agent.environment.make(), seed=self.seed, stream="check")
-        digest = {}
-        with torch.no_grad():
+        before = copy.deepcopy(agent.state_dict())  # what has no gradients learns in its losses
+        environments = agent.environment.make()
+        try:
+            digest = {}
             if agent.steps != 0:
-                digest = agent.digest(collector.collect(partial(self._act, greedy=False), 2))
-        if agent.minibatches > 1:
-            rows = digest["mask"].flatten().nonzero()[:, 0]
-            digest = {name: value.flatten(0, 1).index_select(0, rows) for name, value in digest.items()}
-        for _ in agent.losses(digest, Counters(), Keys(self.seed, "check", 0)):
-            break
+                collector = Collector(environments, seed=self.seed, stream="check")
+                with torch.no_grad():
+                    digest = agent.digest(collector.collect(self._explore, 2))
+            if agent.minibatches > 1:
+                rows = digest["mask"].flatten().nonzero()[:, 0]
+                digest = {name: value.flatten(0, 1).index_select(0, rows) for name, value in digest.items()}
+            for _ in agent.losses(digest, Counters(), Keys(self.seed, "check", 0)):
+                break
+        finally:
+            environments.close()
+            agent.load_state_dict(before)
 
     def axes(self, counters: Counters) -> dict[str, int]:
         return {"step": counters.optimizer_steps, "env_steps": counters.env_steps, "episodes": counters.episodes}
@@ -153,21 +159,20 @@ class Rollouts(Experience):
             return
         self._collected = number + 1
         rekey(self.seed, "act", number)
-        act = partial(self._act, greedy=False)
         agent.eval()
         if agent.steps is None:
-            rollout = self._collector.collect_episodes(act, number)
+            rollout = self._collector.collect_episodes(self._explore, number)
         else:
-            rollout = self._collector.collect(act, agent.steps)
+            rollout = self._collector.collect(self._explore, agent.steps)
         ends = int(((rollout.terminated | rollout.truncated) & rollout.mask).sum())
         self._counts = (rollout.decisions, ends)
         with torch.no_grad():
             self._digest = agent.digest(rollout.to(self._device))
         agent.train()
 
-    def _act(self, observation: Tensor, action_mask: Tensor | None, *, greedy: bool) -> Tensor:
+    def _explore(self, observation: Tensor, action_mask: Tensor | None) -> Tensor:
         mask = None if action_mask is None else action_mask.to(self._device)
-        return self.agent.act(observation.to(self._device), mask, greedy=greedy).cpu()
+        return self.agent.explore(observation.to(self._device), mask).cpu()
 
     def _minibatch(self, position: Position) -> dict[str, Tensor]:
         """Return the rows of a minibatch, [M, ...] each; of a rollout that stays whole [T, N, ...]."""

@@ -92,9 +92,11 @@ class ActionValue(Agent):
         if greedy:
             return known.values.argmax(-1)
         action: Tensor = self.policy(known).sample()
-        if self.target == "sarsa":
-            action = torch.where(self.planned == _NONE, action, self.planned)
         return action
+
+    def explore(self, observation: Tensor, action_mask: Tensor | None) -> Tensor:
+        action = self.act(observation, action_mask, greedy=False)
+        return torch.where(self.planned == _NONE, action, self.planned) if self.target == "sarsa" else action
 
     def digest(self, rollout: Rollout) -> dict[str, Tensor]:
         found = {
@@ -155,8 +157,9 @@ class ActionValue(Agent):
         return known.values[self.rows, action]
 
     def _probabilities(self, policy: Distribution) -> Tensor:
-        actions = torch.arange(self.values.shape[-1], device=self.values.device)
-        return torch.stack([policy.log_prob(action) for action in actions], -1).exp()
+        runs, count = self.values.shape[0], self.values.shape[-1]
+        actions = torch.arange(count, device=self.values.device)[:, None].expand(count, runs)  # [A, N]
+        return torch.stack([policy.log_prob(action) for action in actions], -1).exp()  # [N, A]
 
     def _misfits(self) -> Iterator[OptionError]:
         environment = self.environment
@@ -171,6 +174,10 @@ class ActionValue(Agent):
         if not self.policy.explores_values:
             expected = "a rule for exploring, such as epsilon_greedy"
             yield OptionError("policy", found=type(self.policy).__name__, expected=expected)
+        for option in ("normalize_observation", "normalize_reward"):
+            if getattr(environment, option):
+                expected = "false: the learner is a table of the rewards as they are"
+                yield OptionError(f"environment.{option}", found="true", expected=expected, write=f"{option}: false")
         if not 0 <= self.discount <= 1:
             yield OptionError("discount", found=self.discount, expected="a number in [0, 1]")
         if self.step_size is not None and not 0 < self.step_size <= 1:
