@@ -16,7 +16,7 @@ from framework.divergence import Term
 from framework.environment import Environment
 from framework.errors import IncompatibleParts, OptionError, Problem, RecipeError
 from framework.learner import Learner
-from framework.options import is_deferred, options_of
+from framework.options import alternatives, is_deferred, options_of
 from framework.randomness import rekey
 from framework.schema import Part, Recipe, Weighted
 from framework.trainer import Trainer
@@ -104,7 +104,7 @@ class _Builder:
                 # What a learner has built so far is context for what it builds next: a prior may ask for the encoder.
                 known.setdefault(name, arguments[option.parameter])
                 if not part.path:
-                    known |= _supplied(arguments[option.parameter])
+                    known |= _supplied(arguments[option.parameter], option.annotation)
             elif name in known:
                 arguments[option.parameter] = known[name]
         if any(_holds_bad(value) for value in arguments.values()):
@@ -149,8 +149,11 @@ class _Builder:
         self.problems.append(self.recipe.refused(error, path))
 
 
-def _supplied(part: object) -> dict[str, Any]:
-    """Return the context that a learner's part brings with it for those that are built after it."""
+def _supplied(part: object, annotation: Any) -> dict[str, Any]:
+    """Return the context that a learner's part brings with it for those built after it; of a bad one it is `_BAD`."""
+    if part is _BAD:
+        brought = {Environment: ("observation_space", "action_space", "replicas"), Trunk: ("observation_space",)}
+        return {name: _BAD for kind in alternatives(annotation) for name in brought.get(kind, ())}
     if isinstance(part, Environment):
         return {
             "observation_space": part.observation_space,

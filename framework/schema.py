@@ -179,7 +179,8 @@ class _Checker:
         if not isinstance(named, str) or named not in known or "facts" in options_of(known[named].factory):
             return self._required(fields, "data", root, lambda node: self._part(node, framework.data.data, "data"))
         if "data" in fields:
-            self._problem("data", f"learner {named!r} takes no data", fields["data"], expected="no such key")
+            message, found = f"learner {named!r} takes no data", _shown(fields["data"])
+            self._problem("data", message, fields["data"], found=found, expected="no such key")
         return None
 
     def _section(self, node: Node, section: type[Section], path: str) -> Any:
