@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import gymnasium
+import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Space
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
@@ -95,6 +96,7 @@ class Environment(Section):
         finally:
             probe.close()
         self._check_spaces()
+        self._check_normalization()
 
     @property
     def description(self) -> str:
@@ -216,6 +218,16 @@ class Environment(Section):
             expected = f"next_step, which is all that the vector form of {self.id} does"
             return OptionError("autoreset", found=self.autoreset, expected=expected, write="vectorization: sync")
         return None
+
+    def _check_normalization(self) -> None:
+        for option in ("normalize_observation", "normalize_reward"):
+            if getattr(self, option) and self.independent:
+                expected = "false: environments that are runs of their own share no statistics"
+                raise OptionError(option, found="true", expected=expected, write=f"{option}: false")
+        space = self.observation_space
+        if self.normalize_observation and not (isinstance(space, Box) and np.issubdtype(space.dtype, np.floating)):
+            expected = f"false, or observations in a floating-point Box: they are in {space}"
+            raise OptionError("normalize_observation", found="true", expected=expected, write="false")
 
     def _check_spaces(self) -> None:
         if not isinstance(self.observation_space, HANDLED):

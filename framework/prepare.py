@@ -13,7 +13,7 @@ from framework.build import Built, build, build_data
 from framework.data import Dataset
 from framework.discovery import BrokenPlugin, load_plugins
 from framework.distributed import first_on_each_node, same_on_all_ranks
-from framework.errors import IncompatibleParts, PluginError, Problem, RecipeError
+from framework.errors import IncompatibleParts, OptionError, PluginError, Problem, RecipeError
 from framework.examples import Examples
 from framework.experience import Experience
 from framework.launch import Place
@@ -112,14 +112,15 @@ def prepare(
 
 def _prepare_agent(recipe: Recipe, built: Built, plugins: list[Path], broken: list[BrokenPlugin]) -> Prepared:
     """Make an agent ready; its environments are stepped in one process, which is also the one that learns."""
-    limits, agent = built.trainer, _agent_of(built.learner)
-    if problems := [*agent_problems(recipe, limits), *_device_problems(recipe, built, None)]:
+    if problems := [*agent_problems(recipe, built), *_device_problems(recipe, built, None)]:
         raise RecipeError(problems)
     try:
-        rollouts = Rollouts(agent=agent, seed=recipe.seed)
+        rollouts = Rollouts(agent=_agent_of(built.learner), seed=recipe.seed)
         rollouts.try_out()
     except IncompatibleParts as error:
         raise RecipeError([recipe.refused(misfit) for misfit in error.misfits]) from error
+    except OptionError as error:  # of a part, which does not know where it stands in the recipe
+        raise RecipeError([Problem(str(error))]) from error
     notes = list(built.learner.notes)
     if not rollouts.restorable:
         notes.append(
@@ -129,15 +130,37 @@ def _prepare_agent(recipe: Recipe, built: Built, plugins: list[Path], broken: li
     return Prepared(recipe, built, rollouts, 1, False, plugins, broken, notes)
 
 
-def agent_problems(recipe: Recipe, limits: Trainer) -> Iterator[Problem]:
+def agent_problems(recipe: Recipe, built: Built) -> Iterator[Problem]:
     """Iterate over what a trainer's section asks for that an agent does not have."""
-    yield from _foreign_limits(recipe, limits, OF_EXAMPLES, "learns from environments")
+    limits, agent = built.trainer, _agent_of(built.learner)
+    if agent.steps == 0:
+        yield from _foreign_limits(recipe, limits, (*OF_EXAMPLES, *OF_ENVIRONMENTS), "learns without acting")
+    else:
+        yield from _foreign_limits(recipe, limits, OF_EXAMPLES, "learns from environments")
+    yield from _judging_problems(recipe, limits, agent)
+    if limits.gradient_clip is not None and not agent.optimizers():
+        where, message = "trainer.gradient_clip", f"learner {recipe.learner.entry.name!r} has no gradients"
+        yield Problem(message, where, str(limits.gradient_clip), "null", "null", recipe.mark(where))
     alone = {"devices": ("auto", 1), "num_nodes": (1,), "precision": (32,)}
     for option, allowed in alone.items():
         if (found := getattr(limits, option)) not in allowed:
             where, expected = f"trainer.{option}", " or ".join(map(str, allowed))
             message = f"learner {recipe.learner.entry.name!r} acts in environments, in one process and in float32"
             yield Problem(message, where, str(found), expected, str(allowed[0]), recipe.mark(where))
+
+
+def _judging_problems(recipe: Recipe, limits: Trainer, agent: Agent) -> Iterator[Problem]:
+    """Iterate over what asks for evaluations that there are none of."""
+    evaluation, every = agent.evaluation, "evaluation: {every: …}, in environment steps"
+    if limits.validate_every != 1:
+        where, found = "trainer.validate_every", str(limits.validate_every)
+        yield Problem("an agent has no epochs", where, found, "no such key", every, recipe.mark(where))
+    if limits.early_stopping is not None and (evaluation is None or evaluation.every is None):
+        where, message = "trainer.early_stopping", "patience is for evaluations in training, and there are none"
+        yield Problem(message, where, str(limits.early_stopping), "null, or evaluations", every, recipe.mark(where))
+    elif limits.keeps_best and evaluation is None:
+        where, message = "trainer.weights", "the best weights are those of an evaluation, and there is none"
+        yield Problem(message, where, "best", "last, or an evaluation", "last", recipe.mark(where))
 
 
 def example_problems(recipe: Recipe, built: Built, batch_size: int, processes: int) -> Iterator[Problem]:

@@ -36,7 +36,7 @@ def check_recipe(
     built = build(recipe, data)
     processes = built.trainer.processes * built.trainer.num_nodes
     if data is None:
-        problems = list(agent_problems(recipe, built.trainer))
+        problems = list(agent_problems(recipe, built))
     else:
         problems = list(example_problems(recipe, built, data.batch_size, processes))
     if problems:

@@ -39,8 +39,9 @@ class PolicyGradient(Agent):
         ∇J = E Σ_t w_t·(G_t − b(s_t))·∇log π(a_t|s_t),    w_t = γ^t with `discount_weighting`, else 1
 
     What is made smaller is the update's loss of each decision, minus `entropy` times the policy's entropy, plus
-    `baseline_weight` times the baseline's loss. With `update: reinforce` all are summed over an episode's steps and
-    averaged over episodes, otherwise averaged over steps. Where the baseline is a value function, G_t − b is the
+    `baseline_weight` times the baseline's loss. With `update: reinforce` the first two are summed over an episode's
+    steps and averaged over episodes, otherwise averaged over steps; the baseline's loss is averaged over steps, for the
+    size of its steps must not depend on an episode's length: summed, it diverges on long ones. Where the baseline is a value function, G_t − b is the
     generalized advantage estimate (`trace: 1` is G_t − b itself), and a truncated episode goes on with its value;
     without one a truncated episode counts as ended. A terminated episode is worth nothing afterwards.
 
@@ -160,18 +161,18 @@ class PolicyGradient(Agent):
         )
         count = self._count(mask)
         loss, metrics = self.update(decisions)
-        total = _masked(loss, mask).sum() / count
+        total = _over(count, loss, mask)
         entropy = _entropy(policy, log_prob)
         metrics = {"entropy": _mean(entropy.detach(), mask), **metrics, **self._rewards_of(batch)}
         if (weight := value_at(self.entropy, counters)) != 0:
-            total = total - weight * _masked(entropy, mask).sum() / count
+            total = total - weight * _over(count, entropy, mask)
         if not isinstance(self.baseline, FittedBaseline):
             yield Loss(total, "main", metrics)
             return
         with keys("baseline"):
             error = _rows(self.baseline.loss(self._samples(batch, features)), mask)
         metrics["value_loss"] = _mean(error.detach(), mask)
-        fit = self.baseline_weight * _masked(error, mask).sum() / count
+        fit = self.baseline_weight * _over(self._decisions(mask), error, mask)
         if self.baseline_optimizer is None:
             yield Loss(total + fit, "main", metrics)
         else:
@@ -233,7 +234,11 @@ class PolicyGradient(Agent):
             return {"advantage": returns - values, "returns": returns}
         values = self._values(features)  # [T + 1, N]
         next_values = values[1:].clone()
-        if len(rollout.end_rows):
+        if len(rollout.end_rows) and self.replicas > 1:  # each in the column of its run
+            after = rollout.observation[1:].clone()
+            after[tuple(rollout.end_rows.T)] = rollout.end_observations
+            next_values = self._values(self._in_parts(self._features, after))
+        elif len(rollout.end_rows):
             last = self._values(self._in_parts(self._features, rollout.end_observations)[None])[0]  # [E]
             next_values[tuple(rollout.end_rows.T)] = last
         advantage, returns = generalized_advantages(
@@ -275,10 +280,12 @@ class PolicyGradient(Agent):
         return torch.cat([function(part) for part in rows.split(size)])
 
     def _count(self, mask: Tensor) -> Tensor | float:
-        """Return what the sums over decisions are divided by: the run's episodes, or its decisions."""
-        if self.update.sums_episodes:
-            return mask.shape[1] / self.replicas
-        return mask.sum().clamp(min=1) / self.replicas
+        """Return what the sums over decisions are divided by: the episodes, or the decisions; [N] those of each run."""
+        return mask.shape[1] / self.replicas if self.update.sums_episodes else self._decisions(mask)
+
+    def _decisions(self, mask: Tensor) -> Tensor:
+        """Return the number of decisions, or [N] those of each run."""
+        return (mask.sum() if self.replicas == 1 else mask.sum(0)).clamp(min=1)
 
     def _rewards_of(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the mean reward over runs, and how often the action was optimal, with their standard errors."""
@@ -307,6 +314,9 @@ class PolicyGradient(Agent):
         if self.baseline_optimizer is not None and (not isinstance(self.baseline, FittedBaseline) or self.trunk):
             found = "a shared trunk, which has one optimiser" if self.trunk else "a baseline that fits nothing"
             yield OptionError("baseline_optimizer", found=found, expected="a baseline with parameters of its own")
+        if self.policy.explores_values:
+            expected = "a policy of observations: rules for exploring are for the learner action_value"
+            yield OptionError("policy", found=type(self.policy).__name__, expected=expected)
         if self.environment.independent:
             yield from self._shared_parameters()
 
@@ -314,6 +324,12 @@ class PolicyGradient(Agent):
         if self.minibatches > 1:
             expected = "1: runs of their own do not share minibatches"
             yield OptionError("update.minibatches", found=self.minibatches, expected=expected)
+        if self.passes > 1:
+            expected = "1: whether another pass follows would be decided for all runs at once"
+            yield OptionError("update.passes", found=self.passes, expected=expected)
+        if self.update.normalize_advantages:
+            expected = "false: runs of their own are not compared with each other"
+            yield OptionError("update.normalize_advantages", found="true", expected=expected)
         for option in ("trunk", "policy", "baseline"):
             part = getattr(self, option)
             found = [] if part is None else [name for name, one in part.named_parameters() if len(one) != self.replicas]
@@ -332,9 +348,11 @@ class PolicyGradient(Agent):
 
 
 def over_runs(name: str, values: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """Return the mean of values [T, N] over steps and runs, and its standard error over the N runs."""
+    """Return the mean of values [T, N] over steps and runs, and of several runs its standard error."""
     steps = mask.sum(0).clamp(min=1)  # [N]
     means = _masked(values, mask).sum(0) / steps
+    if len(means) == 1:
+        return {name: means.mean()}
     return {name: means.mean(), f"{name}_standard_error": means.std() / len(means) ** 0.5}
 
 
@@ -348,6 +366,11 @@ def _entropy(policy: Distribution, log_prob: Tensor) -> Tensor:
 
 def _masked(values: Tensor, mask: Tensor) -> Tensor:
     return values.masked_fill(~mask, 0.0)
+
+
+def _over(count: Tensor | float, values: Tensor, mask: Tensor) -> Tensor:
+    """Return the sum of values [T, N] or [M] over the decisions, divided by a count, which may be of each run, [N]."""
+    return (_masked(values, mask).sum(0) / count).sum()
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:

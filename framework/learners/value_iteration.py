@@ -48,6 +48,8 @@ class ValueIteration(Agent):
     def __init__(self, *, environment: Environment, evaluation: Evaluation | None, discount: float) -> None:
         super().__init__()
         self.environment, self.evaluation = environment, evaluation
+        if misfits := list(self._misfits()):
+            raise IncompatibleParts(misfits)
         one = environment.make_one()
         try:
             self.mdp = from_gymnasium(one, discount=discount)
@@ -74,3 +76,11 @@ class ValueIteration(Agent):
 
     def optimizers(self) -> dict[str, Optimizer]:
         return {}
+
+    def _misfits(self) -> Iterator[OptionError]:
+        if self.environment.normalize_reward:
+            expected = "false: the learner knows the rewards as they are"
+            yield OptionError("environment.normalize_reward", found="true", expected=expected)
+        if self.evaluation is not None and self.evaluation.every is not None:
+            expected = "null: the learner takes no steps in its environment before it is judged at the end"
+            yield OptionError("evaluation.every", found=self.evaluation.every, expected=expected)
