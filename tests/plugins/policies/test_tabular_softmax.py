@@ -97,3 +97,33 @@ def test_the_examples_run() -> None:
     results = doctest.testmod(tabular_softmax, extraglobs={"torch": torch})
     assert results.attempted > 0
     assert results.failed == 0
+
+
+@pytest.mark.parametrize(
+    ("preferences", "floor", "expected"),
+    [
+        ([-9.0, 9.0], 0.05, [0.05, 0.95]),
+        ([math.log(0.3), math.log(0.7)], 0.05, [0.3, 0.7]),  # above it nothing changes
+        ([math.log(0.01), math.log(0.39), math.log(0.6)], 0.1, [0.1, 0.1 + 0.7 * 0.29 / 0.79, 0.1 + 0.7 * 0.5 / 0.79]),
+    ],
+    ids=["beyond", "above", "shared out"],
+)
+def test_a_floor_under_the_probabilities(preferences: list[float], floor: float, expected: list[float]) -> None:
+    policy = TabularSoftmax(
+        observation_space=Discrete(1),
+        action_space=Discrete(len(preferences)),
+        preferences=preferences,
+        floor=floor,
+    ).double()
+    pi = policy(torch.tensor(0))
+    torch.testing.assert_close(pi.probs, torch.tensor(expected).double(), rtol=1e-6, atol=1e-6)  # float32 preferences
+    # What has run too far is brought back: the gradient is the softmax's at these probabilities.
+    (gradient,) = torch.autograd.grad(pi.log_prob(torch.tensor(0)), policy.preferences)
+    one_hot = torch.eye(len(preferences))[0]
+    torch.testing.assert_close(gradient[0, 0], one_hot - torch.tensor(expected).double(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("floor", [-0.1, 0.5])
+def test_a_floor_out_of_range(floor: float) -> None:
+    with pytest.raises(OptionError, match=rf"^floor: expected a probability in \[0, 1/2\), found {floor}$"):
+        TabularSoftmax(observation_space=Discrete(1), action_space=Discrete(2), floor=floor)
