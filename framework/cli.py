@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from framework.launch import Place
     from framework.prepare import Prepared
     from framework.run import Outcome
+    from framework.seeds import Group
 
 # Exit codes, beside 0 for done, 1 for a bug, and 75 for stopped.
 WRONG_RECIPE, INPUT_OUTPUT, NON_FINITE = 2, 74, 76
@@ -60,12 +61,28 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check, load and build everything; train nothing.")
     ] = False,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="SEEDS", help="Train a group, a run for each seed: 0..9, or 0,3,7.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(metavar="N", min=1, help="How many of --seeds at once. [1]")] = None,
+    into: Annotated[Path | None, typer.Option(metavar="DIR", help="The group of --seeds to go on with.")] = None,
+    directory: Annotated[Path | None, typer.Option(metavar="DIR", hidden=True)] = None,  # the run's own, in a group
     json: Json = False,
 ) -> None:
     """Train a recipe."""
     with _exit_codes():
         if dry_run and json:
             raise RecipeError([Problem("--json prints the result of a run, and --dry-run makes none")])
+        if seeds is None and (jobs is not None or into is not None):
+            raise RecipeError([Problem("--jobs and --into are of a group", expected="--seeds beside them")])
+        if seeds is not None:
+            if dry_run:
+                raise RecipeError([Problem("--seeds trains a group, and --dry-run trains nothing")])
+            from framework.seeds import prepare_group
+
+            files = (recipe, overrides or [], plugin or [], _data_directory(data_dir))
+            _run_group(prepare_group(*files, seeds=seeds, root=out, into=into), jobs or 1, json)
+            return
         place = _join()
         from framework import run as running
         from framework.prepare import prepare
@@ -78,7 +95,7 @@ def run(
             if place is not None:
                 _leave(0)
             return
-        _conclude(place, lambda: running.run(prepared, out, _console()), json)
+        _conclude(place, lambda: running.run(prepared, out, _console(), directory), json)
 
 
 @app.command()
@@ -184,6 +201,18 @@ def _conclude(place: Place | None, train: Callable[[], Outcome], json: bool) -> 
         _leave(0 if outcome.summary is not None else STOPPED)
     if outcome.summary is None:
         raise typer.Exit(STOPPED)
+
+
+def _run_group(group: Group, jobs: int, json: bool) -> None:
+    """Train a group, and end with its exit code."""
+    from framework.seeds import run_group
+
+    outcome = run_group(group, _console(), jobs=jobs)
+    if json:
+        from json import dumps
+
+        typer.echo(dumps({"group": str(group.directory.path), "summary": outcome.summary}))
+    raise typer.Exit(outcome.code)
 
 
 def _supervise(prepared: Prepared, place: Place | None) -> None:

@@ -48,9 +48,11 @@ class Outcome:
     summary: dict[str, Any] | None
 
 
-def run(prepared: Prepared, root: Path, console: Console) -> Outcome:
-    """Train a prepared recipe in a new run directory below `root`."""
-    directory = RunDirectory.create(root, prepared.recipe.name) if rank() == 0 else None
+def run(prepared: Prepared, root: Path, console: Console, path: Path | None = None) -> Outcome:
+    """Train a prepared recipe in a new run directory below `root`, or in the directory `path` itself."""
+    directory = None
+    if rank() == 0:
+        directory = RunDirectory.at(path) if path else RunDirectory.create(root, prepared.recipe.name)
     return train(prepared, directory, console, state=None, sessions=[])
 
 
@@ -205,6 +207,7 @@ def _tracking(directory: RunDirectory, recipe: Recipe, warn: Callable[[str], Non
         name=f"{recipe.name}/{directory.id}",
         config=recipe.plain(),
         warn=warn,
+        group=directory.group,
     )
     try:
         yield tracker

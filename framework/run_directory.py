@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -14,9 +15,16 @@ from framework.checkpoint import LAST, PREVIOUS
 from framework.document import dump_document
 from framework.files import atomic
 
+_OF_A_GROUP = re.compile(r"seed-\d+")  # the name of a run directory in a group's
+
+
+def new_identity() -> str:
+    """Return an id that no other run or group has: the local time and four random characters."""
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
 
 class RunDirectory:
-    """`<root>/<recipe name>/<run id>/` and the files in it.
+    """`<root>/<recipe name>/<run id>/`, or `<root>/<recipe name>/<group id>/seed-<n>/`, and the files in it.
 
     Args:
         path: the directory; it exists.
@@ -34,16 +42,28 @@ class RunDirectory:
 
     @classmethod
     def create(cls, root: Path, name: str) -> RunDirectory:
-        """Make a new directory; its id is the local time and four random characters."""
-        identity = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-        directory = cls(root / name / identity)
-        directory.checkpoints.mkdir(parents=True)
-        directory.figures.mkdir()
+        """Make a new directory below `root`."""
+        return cls.at(root / name / new_identity())
+
+    @classmethod
+    def at(cls, path: Path) -> RunDirectory:
+        """Make a directory of this very path, or of one that is there what it lacks."""
+        directory = cls(path)
+        directory.checkpoints.mkdir(parents=True, exist_ok=True)
+        directory.figures.mkdir(exist_ok=True)
         return directory
 
     @property
     def id(self) -> str:
-        return self.path.resolve().name
+        """What no other run is called: the directory's name, after the group's for one of several seeds."""
+        name = self.path.resolve().name
+        return f"{self.group}-{name}" if self.group else name
+
+    @property
+    def group(self) -> str | None:
+        """The id of the group that the run is one seed of, or None."""
+        path = self.path.resolve()
+        return path.parent.name if _OF_A_GROUP.fullmatch(path.name) else None
 
     def write_recipe(self, plain: Mapping[str, Any]) -> None:
         with atomic(self.recipe) as file:

@@ -45,6 +45,7 @@ class Tracker:
         name: what W&B calls the run.
         config: the resolved recipe, plain and nested.
         warn: takes one sentence when something goes wrong.
+        group: what W&B calls the runs that this is one of, or None.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Tracker:
         name: str,
         config: Mapping[str, Any],
         warn: Callable[[str], None],
+        group: str | None = None,
     ) -> None:
         self._warn = warn
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,7 +84,7 @@ class Tracker:
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
         settings = {"dir": str(directory.absolute()), "project": project, "id": run_id, "name": name, "config": config}
-        self._send("start", {**settings, "parent": os.getpid()})
+        self._send("start", {**settings, "group": group, "parent": os.getpid()})
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Mirror one record of metrics.jsonl; every metric is plotted against its `step`."""

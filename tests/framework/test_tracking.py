@@ -156,6 +156,18 @@ def test_offline_run_holds_config_history_summary_and_pictures(run_directory: Pa
     assert [m.exit.exit_code for m in messages if m.WhichOneof("record_type") == "exit"] == [0]
 
 
+def test_the_runs_of_a_group_are_one_at_wandb(run_directory: Path, stand_in: Callable[[str], None]) -> None:
+    stand_in(STAND_IN + "def attempt(arguments): ...\n")
+    warnings: list[str] = []
+    for group in (None, "20260101-group"):
+        tracker = Tracker(
+            run_directory, project="fw", run_id="a", name="a", config={}, warn=warnings.append, group=group
+        )
+        tracker.finish({})
+        assert json.loads((run_directory / "arguments.json").read_text())["group"] == group
+    assert warnings == []
+
+
 def test_disabled_starts_nothing(run_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
