@@ -41,7 +41,9 @@ class Agent(Learner, ABC):
         evaluation: how it is judged; None is not at all.
         steps: T, of a rollout in each environment; None is a whole episode in each, 0 learns without acting.
         passes: how often a rollout is gone through.
-        minibatches: into how many parts, shuffled anew in each pass; with 1, it stays whole and in order.
+        minibatches: into how many parts, shuffled anew in each pass.
+        whole: whether the one minibatch is all of a rollout in order, what is no decision included. Otherwise
+            minibatches are made of decisions.
     """
 
     environment: Environment
@@ -49,6 +51,7 @@ class Agent(Learner, ABC):
     steps: int | None
     passes: int = 1
     minibatches: int = 1
+    whole: bool = True
 
     @abstractmethod
     def act(self, observation: Tensor, action_mask: Tensor | None, *, greedy: bool) -> Tensor:
@@ -71,7 +74,7 @@ class Agent(Learner, ABC):
     def digest(self, rollout: Rollout) -> dict[str, Tensor]:
         """Return what is learned from a rollout: tensors [T, N, ...] each, constant while it is gone through.
 
-        `mask` is among them: with several minibatches they are made of the rows where it is True.
+        `mask` is among them. Minibatches that are not `whole` are the rows [M, ...] of the others where it is True.
         """
 
     def goes_on(self, metrics: Mapping[str, float]) -> bool:

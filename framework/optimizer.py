@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from framework.errors import OptionError
 from framework.registry import Registry
@@ -25,6 +26,16 @@ class Optimizer:
     def __init__(self, algorithm: torch.optim.Optimizer, lr: float | Schedule) -> None:
         self.algorithm = algorithm
         self.lr = lr
+
+    def gradients(self) -> list[Tensor]:
+        """Return the gradients that are there."""
+        return [one.grad for group in self.algorithm.param_groups for one in group["params"] if one.grad is not None]
+
+    def forget_gradients(self) -> None:
+        """Do what `zero_grad` does, without what torch records of it, which takes a small model a while."""
+        for group in self.algorithm.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
     def step(self, counters: Counters, scaler: torch.amp.GradScaler | None = None) -> None:
         """Take one step with the gradients that are there; a scaler leaves it out where they have overflowed."""

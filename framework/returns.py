@@ -77,13 +77,9 @@ def returns_to_go(
     mask = torch.ones_like(terminated) if mask is None else mask
     _check(rewards, next_values=next_values, terminated=terminated, truncated=truncated, mask=mask)
     goes_on = _goes_on(terminated, truncated, mask)
-    after = next_values.masked_fill(terminated, 0.0)  # where the episode goes on, this is replaced below
-    returns = torch.zeros_like(rewards[0])
-    rows = []
-    for t in reversed(range(len(rewards))):
-        returns = rewards[t] + discount * torch.where(goes_on[t], returns, after[t])  # [B]
-        rows.append(returns)
-    return torch.stack(rows[::-1]).masked_fill(~mask, 0.0)
+    after = next_values.masked_fill(terminated | goes_on, 0.0)
+    returns = _backwards(rewards + discount * after, discount * goes_on.to(rewards), mask)
+    return returns.masked_fill(~mask, 0.0)
 
 
 @torch.no_grad()
@@ -140,13 +136,19 @@ def generalized_advantages(
     _check(rewards, values=values, next_values=next_values, terminated=terminated, truncated=truncated, mask=mask)
     goes_on = _goes_on(terminated, truncated, mask)
     errors = rewards + discount * next_values.masked_fill(terminated, 0.0) - values  # [T, B]
-    advantages = torch.zeros_like(errors[0])
-    rows = []
-    for t in reversed(range(len(rewards))):
-        advantages = errors[t] + discount * trace * torch.where(goes_on[t], advantages, 0.0)  # [B]
-        rows.append(advantages)
-    estimates = torch.stack(rows[::-1])  # [T, B]
+    estimates = _backwards(errors, discount * trace * goes_on.to(rewards), mask)  # [T, B]
     return estimates.masked_fill(~mask, 0.0), (estimates + values).masked_fill(~mask, 0.0)
+
+
+def _backwards(terms: Tensor, factors: Tensor, mask: Tensor) -> Tensor:
+    """Return x_t = terms_t + factors_t·x_{t+1}, [T, B], where x is 0 after the last row and off the mask."""
+    terms = terms.masked_fill(~mask, 0.0)  # what is no step may be anything, and NaN·0 is NaN
+    result = torch.empty_like(terms)
+    following = torch.zeros_like(terms[0])
+    # One operation a step: a rollout's arithmetic is nothing beside the calls.
+    for term, factor, row in zip(*(reversed(each.unbind()) for each in (terms, factors, result)), strict=True):
+        following = torch.addcmul(term, factor, following, out=row)
+    return result
 
 
 def _goes_on(terminated: Tensor, truncated: Tensor, mask: Tensor) -> Tensor:

@@ -49,7 +49,9 @@ class Rollouts(Experience):
         self._device = torch.device("cpu")
         self._collected = 0  # rollouts
         self._digest: dict[str, Tensor] = {}
-        self._order: tuple[Any, ...] = ()  # of a pass: which it is, and the rows of its minibatches
+        self._whole = agent.whole and agent.minibatches == 1
+        self._pass: tuple[int, int] | None = None  # which one the minibatches are of
+        self._parts: list[dict[str, Tensor]] = []  # its minibatches
         self._counts = (0, 0)  # steps and episodes of the rollout that is being learnt from
         self._sums: dict[str, Tensor] = {}  # of the metrics of the pass that is going on
 
@@ -105,9 +107,8 @@ class Rollouts(Experience):
                 collector = Collector(environments, seed=self.seed, stream="check")
                 with torch.no_grad():
                     digest = agent.digest(collector.collect(self._explore, 2))
-            if agent.minibatches > 1:
-                rows = digest["mask"].flatten().nonzero()[:, 0]
-                digest = {name: value.flatten(0, 1).index_select(0, rows) for name, value in digest.items()}
+            if digest and not self._whole:
+                digest = _taken(digest, _decisions(digest))
             for _ in agent.losses(digest, Counters(), Keys(self.seed, "check", 0)):
                 break
         finally:
@@ -149,21 +150,23 @@ class Rollouts(Experience):
             self._collector.restore(state["collector"])
         self._collector.episodes = [(total, length) for total, length in state["episodes"]]
         self._digest, self._sums = dict(state["digest"]), dict(state["sums"])
+        self._pass = None
         self._counts = (state["counts"][0], state["counts"][1])
 
     def _collect(self, counters: Counters) -> None:
         """Act, and take up what is to be learnt from it."""
         agent, number = self.agent, counters.epoch
-        self._digest, self._counts = {}, (0, 0)
+        self._digest, self._parts, self._pass, self._counts = {}, [], None, (0, 0)
         if agent.steps == 0:
             return
         self._collected = number + 1
         rekey(self.seed, "act", number)
         agent.eval()
-        if agent.steps is None:
-            rollout = self._collector.collect_episodes(self._explore, number)
-        else:
-            rollout = self._collector.collect(self._explore, agent.steps)
+        with torch.no_grad():
+            if agent.steps is None:
+                rollout = self._collector.collect_episodes(self._explore, number)
+            else:
+                rollout = self._collector.collect(self._explore, agent.steps)
         ends = int(((rollout.terminated | rollout.truncated) & rollout.mask).sum())
         self._counts = (rollout.decisions, ends)
         with torch.no_grad():
@@ -177,17 +180,20 @@ class Rollouts(Experience):
     def _minibatch(self, position: Position) -> dict[str, Tensor]:
         """Return the rows of a minibatch, [M, ...] each; of a rollout that stays whole [T, N, ...]."""
         count = self.agent.minibatches
-        if count == 1:
+        if self._whole:
             return self._digest
         number, part = divmod(position.step_in_epoch, count)
-        this = (position.counters.epoch, number)
-        if self._order[:2] != this:
-            generator = torch.Generator().manual_seed(key(self.seed, f"pass {number}", position.counters.epoch))
-            rows = self._digest["mask"].flatten().nonzero()[:, 0]  # [decisions]
-            order = torch.randperm(len(rows), generator=generator).to(rows.device)
-            self._order = (*this, rows[order].tensor_split(count))
-        chosen = self._order[2][part]
-        return {name: value.flatten(0, 1).index_select(0, chosen) for name, value in self._digest.items()}
+        this = (position.counters.epoch, number if count > 1 else 0)
+        if self._pass != this:
+            rows = _decisions(self._digest)
+            if count > 1:
+                generator = torch.Generator().manual_seed(key(self.seed, f"pass {number}", position.counters.epoch))
+                rows = rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
+            # Once a pass, and cut into views: a selection for each minibatch costs as much as a small one's loss.
+            shuffled = {name: value.tensor_split(count) for name, value in _taken(self._digest, rows).items()}
+            self._parts = [{name: parts[index] for name, parts in shuffled.items()} for index in range(count)]
+            self._pass = this
+        return self._parts[part]
 
     def _is_due(self, counters: Counters) -> bool:
         evaluation = self.agent.evaluation
@@ -195,6 +201,16 @@ class Rollouts(Experience):
             return False
         before = counters.env_steps - self._counts[0]
         return counters.env_steps // evaluation.every > before // evaluation.every
+
+
+def _decisions(digest: Mapping[str, Tensor]) -> Tensor:
+    """Return which rows of [T·N] are decisions, [M] int64."""
+    return digest["mask"].flatten().nonzero()[:, 0]
+
+
+def _taken(digest: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
+    """Return some rows of what was made of a rollout, all of them decisions: [T, N, ...] → [M, ...]."""
+    return {name: each.flatten(0, 1).index_select(0, rows) for name, each in digest.items() if name != "mask"}
 
 
 def statistics(episodes: list[tuple[float, int]]) -> dict[str, float]:

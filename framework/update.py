@@ -23,7 +23,7 @@ class Decisions:
         acting_log_prob: log π(a|s) when the action was taken, [*batch], nats.
         advantage: [*batch], how much better than the baseline it turned out, in the reward's unit; constant.
         weight: [*batch], what each decision counts: 1, or γ^t.
-        mask: [*batch] bool, False on rows that are no decisions.
+        mask: [*batch] bool, False on rows that are no decisions; None where all rows are.
     """
 
     policy: Distribution
@@ -33,7 +33,18 @@ class Decisions:
     acting_log_prob: Tensor
     advantage: Tensor
     weight: Tensor
-    mask: Tensor
+    mask: Tensor | None
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the mean of values [*batch] over the decisions, [], detached; 0 where there are none."""
+        return mean_of(values.detach(), self.mask)
+
+
+def mean_of(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the mean of values [*batch] where the mask is True, []; 0 where it is nowhere. None is True everywhere."""
+    if mask is None:
+        return values.sum() / max(1, values.numel())
+    return values.masked_fill(~mask, 0).sum() / mask.sum().clamp(min=1)
 
 
 class Update(nn.Module, ABC):

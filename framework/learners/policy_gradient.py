@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from framework.returns import generalized_advantages, returns_to_go
 from framework.rollout import Rollout
 from framework.schedule import Counters, Schedule, value_at
 from framework.trunk import Trunk
-from framework.update import Decisions, Update
+from framework.update import Decisions, Update, mean_of
 
 AT_ONCE = 2_048  # observations through a network at a time, where no gradient is needed
 _SMALL = 1e-8  # keeps a standard deviation of 0 from dividing
@@ -99,6 +100,9 @@ class PolicyGradient(Agent):
         self.entropy, self.baseline_weight = entropy, baseline_weight
         self.steps, self.passes, self.minibatches = update.steps, update.passes, update.minibatches
         self.replicas = environment.num_envs if environment.independent else 1
+        # A fitted baseline that is no value function may compare the environments of a step.
+        compares = isinstance(baseline, FittedBaseline) and not baseline.bootstraps
+        self.whole = self.minibatches == 1 and (update.sums_episodes or environment.independent or compares)
         self.observations: RunningNormalizer | None = None
         self.rewards: ReturnScaler | None = None
         if environment.normalize_observation:
@@ -143,7 +147,7 @@ class PolicyGradient(Agent):
         return digest
 
     def losses(self, batch: dict[str, Tensor], counters: Counters, keys: Keys) -> Iterator[Loss]:
-        mask = batch["mask"]
+        mask = batch.get("mask")
         with keys("policy"):
             features = self._features(batch["observation"])
             policy = self._distribution(features, batch.get("action_mask"))
@@ -159,20 +163,22 @@ class PolicyGradient(Agent):
             weight=batch["weight"],
             mask=mask,
         )
-        count = self._count(mask)
+        count = self._count(advantage, mask)
         loss, metrics = self.update(decisions)
         total = _over(count, loss, mask)
-        entropy = _entropy(policy, log_prob)
-        metrics = {"entropy": _mean(entropy.detach(), mask), **metrics, **self._rewards_of(batch)}
-        if (weight := value_at(self.entropy, counters)) != 0:
+        weight = value_at(self.entropy, counters)
+        with nullcontext() if weight != 0 else torch.no_grad():
+            entropy = _entropy(policy, log_prob)
+        metrics = {"entropy": decisions.mean(entropy), **metrics, **self._rewards_of(batch)}
+        if weight != 0:
             total = total - weight * _over(count, entropy, mask)
         if not isinstance(self.baseline, FittedBaseline):
             yield Loss(total, "main", metrics)
             return
         with keys("baseline"):
-            error = _rows(self.baseline.loss(self._samples(batch, features)), mask)
-        metrics["value_loss"] = _mean(error.detach(), mask)
-        fit = self.baseline_weight * _over(self._decisions(mask), error, mask)
+            error = _rows(self.baseline.loss(self._samples(batch, features)), advantage)
+        metrics["value_loss"] = decisions.mean(error)
+        fit = self.baseline_weight * _over(self._decisions(advantage, mask), error, mask)
         if self.baseline_optimizer is None:
             yield Loss(total + fit, "main", metrics)
         else:
@@ -265,12 +271,14 @@ class PolicyGradient(Agent):
         def turned(value: Tensor | None) -> Tensor | None:
             if value is None:
                 return None
-            return value.transpose(0, 1) if batch["mask"].dim() == 2 else value[:, None]
+            return value.transpose(0, 1) if batch["returns"].dim() == 2 else value[:, None]
 
         observation, returns = turned(features), turned(batch["returns"])
         assert observation is not None
         assert returns is not None
-        return Samples(observation, returns, turned(batch["time"]), turned(batch["mask"]), turned(batch.get("values")))
+        return Samples(
+            observation, returns, turned(batch["time"]), turned(batch.get("mask")), turned(batch.get("values"))
+        )
 
     def _in_parts(self, function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         """Return a function's values of rows [T, ...], some at a time: what a large network makes of all is larger."""
@@ -279,12 +287,14 @@ class PolicyGradient(Agent):
             return function(rows)
         return torch.cat([function(part) for part in rows.split(size)])
 
-    def _count(self, mask: Tensor) -> Tensor | float:
+    def _count(self, like: Tensor, mask: Tensor | None) -> Tensor | float:
         """Return what the sums over decisions are divided by: the episodes, or the decisions; [N] those of each run."""
-        return mask.shape[1] / self.replicas if self.update.sums_episodes else self._decisions(mask)
+        return like.shape[1] / self.replicas if self.update.sums_episodes else self._decisions(like, mask)
 
-    def _decisions(self, mask: Tensor) -> Tensor:
+    def _decisions(self, like: Tensor, mask: Tensor | None) -> Tensor | float:
         """Return the number of decisions, or [N] those of each run."""
+        if mask is None:
+            return max(1, len(like))
         return (mask.sum() if self.replicas == 1 else mask.sum(0)).clamp(min=1)
 
     def _rewards_of(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -368,22 +378,23 @@ def _masked(values: Tensor, mask: Tensor) -> Tensor:
     return values.masked_fill(~mask, 0.0)
 
 
-def _over(count: Tensor | float, values: Tensor, mask: Tensor) -> Tensor:
+def _over(count: Tensor | float, values: Tensor, mask: Tensor | None) -> Tensor:
     """Return the sum of values [T, N] or [M] over the decisions, divided by a count, which may be of each run, [N]."""
+    if mask is None:
+        return values.sum() / count
     return (_masked(values, mask).sum(0) / count).sum()
-
-
-def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    return _masked(values, mask).sum() / mask.sum().clamp(min=1)
 
 
 def _rows(values: Tensor, like: Tensor) -> Tensor:
     """Return a baseline's [K, B] in the order of the batch."""
-    return values.T if like.dim() == 2 else values[:, 0]
+    return values.T if like.dim() == 2 else values.squeeze(1)
 
 
-def _standardised(advantage: Tensor, mask: Tensor) -> Tensor:
+def _standardised(advantage: Tensor, mask: Tensor | None) -> Tensor:
     """Return advantages of mean 0 and standard deviation 1 over the decisions; one alone becomes 0."""
-    mean = _mean(advantage, mask)
+    if mask is None:
+        deviation, mean = torch.std_mean(advantage, correction=min(1, len(advantage) - 1))
+        return (advantage - mean) / (deviation + _SMALL)
+    mean = mean_of(advantage, mask)
     variance = _masked((advantage - mean).square(), mask).sum() / (mask.sum() - 1).clamp(min=1)
     return (advantage - mean) / (variance.sqrt() + _SMALL)

@@ -101,19 +101,22 @@ class PPO(Update):
     def forward(self, decisions: Decisions) -> tuple[Tensor, dict[str, Tensor]]:
         mask, advantage = decisions.mask, decisions.advantage
         # What is no decision may be anything, and NaN times 0 is NaN: it is left out before it is used.
-        log_ratio = torch.where(mask, decisions.log_prob - decisions.acting_log_prob, 0.0)  # [*batch]
-        metrics = {"kl": _mean(_ratio_less_one(log_ratio.detach()) - log_ratio.detach(), mask)}
+        log_ratio = decisions.log_prob - decisions.acting_log_prob  # [*batch]
+        if mask is not None:
+            log_ratio = torch.where(mask, log_ratio, 0.0)
+        found = log_ratio.detach()
+        metrics = {"kl": decisions.mean(_ratio_less_one(found) - found)}
         bounded = log_ratio
         if self.clip is not None:
             lowest, highest = math.log1p(-self.clip), math.log1p(self.clip)
             # min(r·A, clip(r)·A) is A·min(r, 1+ε) where A ≥ 0 and A·max(r, 1−ε) elsewhere.
             bounded = torch.where(advantage >= 0, log_ratio.clamp(max=highest), log_ratio.clamp(min=lowest))
-            metrics["clipped"] = _mean((log_ratio < lowest) | (log_ratio > highest), mask)
+            metrics["clipped"] = decisions.mean(found.clamp(lowest, highest) != found)
         loss = -advantage * (1 + _ratio_less_one(bounded))
         if self.penalty is not None:
             penalty = self.penalty(decisions.acting, decisions.policy, decisions.action)  # [*batch]
             loss = loss + self.weight * penalty
-            metrics["penalty"] = _mean(penalty, mask)
+            metrics["penalty"] = decisions.mean(penalty)
             metrics["penalty_weight"] = self.weight.clone()
         return decisions.weight * loss, metrics
 
@@ -135,12 +138,6 @@ def _ratio_less_one(log_ratio: Tensor) -> Tensor:
     # relu's gradient is 0 below: that of x − min(x, 10) would be a difference of roundings, of the size of e¹⁰.
     excess = (log_ratio - _LARGEST_LOG_RATIO).relu()
     return log_ratio.clamp(max=_LARGEST_LOG_RATIO).expm1() + math.exp(_LARGEST_LOG_RATIO) * excess
-
-
-def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean where the mask is True, [], detached; 0 where it is nowhere."""
-    kept = values.detach().masked_fill(~mask, 0)
-    return kept.sum() / mask.sum().clamp(min=1)
 
 
 def _check_positive(**numbers: float | None) -> None:
