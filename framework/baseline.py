@@ -41,9 +41,11 @@ class Baseline(nn.Module, ABC):
     Attributes:
         bootstraps: whether b is an estimate of the expected return from the observation alone, so that it can stand for
             the time after a rollout is cut.
+        replicas: N, how many sets of parameters or averages it has, one for each of N runs side by side.
     """
 
     bootstraps: ClassVar[bool] = False
+    replicas: int = 1
 
     @abstractmethod
     def forward(self, samples: Samples) -> Tensor:

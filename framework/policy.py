@@ -21,9 +21,11 @@ class Policy(nn.Module, ABC):
     Attributes:
         explores_values: whether the observations are not an environment's but what is known of each action's value,
             `framework.ActionValues`: a rule for exploring.
+        replicas: N, how many sets of parameters it has, one for each of N runs side by side.
     """
 
     explores_values: ClassVar[bool] = False
+    replicas: int = 1
 
     @abstractmethod
     def forward(self, observation: Tensor) -> Distribution:

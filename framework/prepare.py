@@ -188,7 +188,8 @@ def _foreign_limits(recipe: Recipe, limits: Trainer, options: Sequence[str], wha
         if getattr(limits, option) is not None:
             where, message = f"trainer.{option}", f"learner {recipe.learner.entry.name!r} {what}"
             found, others = str(getattr(limits, option)), [one for one in LIMITS if one not in options]
-            yield Problem(message, where, found, f"one of {', '.join(others)}", mark=recipe.mark(where))
+            expected = f"one of {', '.join(others)}" if option in LIMITS else "null"
+            yield Problem(message, where, found, expected, mark=recipe.mark(where))
 
 
 def objectives(learner: Learner) -> list[Objective]:

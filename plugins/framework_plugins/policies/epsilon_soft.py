@@ -38,7 +38,7 @@ class EpsilonSoft(Policy):
             raise wrong_action_space(action_space, "a Discrete space")
         if of.explores_values:
             raise OptionError("of", found=type(of).__name__, expected="a policy of observations, not a rule of values")
-        self.of, self.epsilon = of, epsilon
+        self.of, self.epsilon, self.replicas = of, epsilon, of.replicas
 
     def forward(self, observation: Tensor) -> Distribution:
         policy: Distribution = self.of(observation)
