@@ -340,14 +340,17 @@ class PolicyGradient(Agent):
         if self.update.normalize_advantages:
             expected = "false: runs of their own are not compared with each other"
             yield OptionError("update.normalize_advantages", found="true", expected=expected)
-        for option in ("trunk", "policy", "baseline"):
-            part = getattr(self, option)
-            found = [] if part is None else [name for name, one in part.named_parameters() if len(one) != self.replicas]
-            if found:
+        sets = {"policy": self.policy.replicas}
+        if self.trunk is not None:
+            sets["trunk"] = 1
+        if self.baseline is not None:
+            sets["baseline"] = self.baseline.replicas
+        for option, count in sets.items():
+            if count != self.replicas:
                 yield OptionError(
                     option,
-                    found=f"one set of {', '.join(found)} for all environments, which are runs of their own",
-                    expected="a part with one set for each, such as tabular_softmax, or environment.independent=false",
+                    found=f"{count} set of weights or averages for {self.replicas} environments, each a run of its own",
+                    expected="one for each, as tabular_softmax and tables of values have, or independent: false",
                 )
 
     def _notes(self) -> Iterator[str]:
