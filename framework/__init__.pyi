@@ -43,6 +43,7 @@ from .learner import ExampleLearner as ExampleLearner
 from .learner import Learner as Learner
 from .learner import Loss as Loss
 from .learner import register_learner as register_learner
+from .loading import load as load
 from .objective import Objective as Objective
 from .optimizer import Optimizer as Optimizer
 from .optimizer import initial as initial

@@ -10,11 +10,10 @@ from typing import Any
 from rich.console import Console
 
 from framework import checkpoint
-from framework.data import DataError
 from framework.distributed import rank, same_on_all_ranks
 from framework.errors import Problem, RecipeError
-from framework.files import sha256
 from framework.launch import Place
+from framework.loading import check_same_data, open_run, plugin_files
 from framework.objective import Objective, label_of
 from framework.position import Position
 from framework.prepare import Prepared, prepare
@@ -63,17 +62,15 @@ def prepare_resumption(
         DataError: the data are not those of the run.
         CheckpointError: no checkpoint can be read.
     """
-    directory = RunDirectory(path)
-    if not directory.environment.is_file():
-        raise RecipeError([Problem(f"{path}: no run directory", expected="a directory that `fw run` made")])
+    directory = open_run(path)
     if fixed := [override for override in overrides if override.split("=")[0].split(".")[0] in FIXED]:
         message = "a resumed run keeps its name, its seed, its learner, and its data or environment"
         raise RecipeError([Problem(message, found=fixed[0], write="a new run: fw run")])
     sessions = directory.sessions()
-    notes, files = _plugin_files(sessions[-1], plugins)
+    notes, files = plugin_files(sessions[-1], plugins)
     state = checkpoint.load_last(directory.checkpoints, notes.append) if directory.has_checkpoint() else None
     prepared = prepare(directory.recipe, overrides, files, data_directory, place)
-    _same_data(prepared, sessions[0])
+    check_same_data(prepared.experience.source, sessions[0])
     if not same_on_all_ranks(str(state and state["position"])):
         found = (
             f"step {state['position']['counters']['optimizer_steps']} in one of them"
@@ -93,27 +90,6 @@ def resume(resumption: Resumption, console: Console) -> Outcome:
     """Go on with a run; its first process shows progress on the console."""
     directory = resumption.directory if rank() == 0 else None
     return train(resumption.prepared, directory, console, state=resumption.state, sessions=resumption.sessions)
-
-
-def _plugin_files(session: dict[str, Any], given: Sequence[Path]) -> tuple[list[str], list[Path]]:
-    """Return what to say about the plugin files, and the files."""
-    known = {plugin["file"]: plugin["sha256"] for plugin in session["plugins"]}
-    files = list(given) or [Path(file) for file in known]
-    notes = [
-        f"the plugin {file} is not what it was when the run was last trained"
-        for file in files
-        if file.is_file() and sha256(file) not in known.values()
-    ]
-    return notes, files
-
-
-def _same_data(prepared: Prepared, session: dict[str, Any]) -> None:
-    source = prepared.experience.source
-    if source.sha256 != session["data"]["sha256"]:
-        raise DataError(
-            f"the run's data came from {session['data']['location']}; what is found now, at {source.location}, is not "
-            "the same"
-        )
 
 
 def _load_weights(prepared: Prepared, state: dict[str, Any]) -> list[str]:
