@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, a YAML file.", show_default=False)]
+RunDirectoryPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Changes to it.", show_default=False)
 ]
@@ -43,6 +44,8 @@ DataDirectory = Annotated[
     Path | None,
     typer.Option("--data-dir", metavar="DIR", help="Where data are looked for. [FW_DATA_DIR, or the cache]"),
 ]
+Checkpoint = Literal["last", "best"]
+SAMPLED = "Draw actions as in training, instead of taking the likeliest."
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON in the last line.")]
 
 
@@ -100,7 +103,7 @@ def run(
 
 @app.command()
 def resume(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)],
+    run: RunDirectoryPath,
     overrides: Overrides = None,
     plugin: Plugins = None,
     data_dir: DataDirectory = None,
@@ -161,6 +164,94 @@ def show(
             typer.echo(describe_part(what, plugin or []))
 
 
+@app.command()
+def evaluate(
+    run: RunDirectoryPath,
+    episodes: Annotated[
+        int | None, typer.Option(metavar="N", help="How many whole episodes an agent plays. [100]")
+    ] = None,
+    sampled: Annotated[bool, typer.Option("--sampled", help=SAMPLED)] = False,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Of the environments and the draws. [0]")] = None,
+    checkpoint: Annotated[
+        Checkpoint | None, typer.Option(help="Which weights. [those that the run was tested with, or the last]")
+    ] = None,
+    data_dir: DataDirectory = None,
+    json: Json = False,
+) -> None:
+    """Judge a run anew: an agent by whole episodes, other learners by the test set. The run is left as it is."""
+    with _exit_codes():
+        from framework import evaluate as evaluation
+
+        found = evaluation.evaluate(
+            run,
+            episodes=episodes,
+            sampled=sampled,
+            seed=seed,
+            weights=checkpoint,
+            data_directory=_data_directory(data_dir),
+        )
+        typer.echo(evaluation.describe(found))
+        if json:
+            _echo_json(found)
+
+
+@app.command()
+def watch(
+    run: RunDirectoryPath,
+    episodes: Annotated[int, typer.Option(metavar="N", help="How many.")] = 1,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the environment and the draws.")] = 0,
+    sampled: Annotated[bool, typer.Option("--sampled", help=SAMPLED)] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A .gif or .mp4 file. [RUN/figures/episode.gif]")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(metavar="N", help="Pictures in a second. [time passes as in the environment]")
+    ] = None,
+) -> None:
+    """Film whole episodes of a run's agent."""
+    with _exit_codes():
+        from framework.watch import watch as film
+
+        typer.echo(film(run, episodes=episodes, seed=seed, sampled=sampled, out=out, pictures_per_second=fps))
+
+
+@app.command()
+def variance(
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or a run directory.", show_default=False)
+    ],
+    overrides: Overrides = None,
+    rollouts: Annotated[int, typer.Option(metavar="N", help="How many, each of whole episodes.")] = 200,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Environment steps that a recipe is trained for first. [none]")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the environments and the draws.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The figure. [variance.png, of a run in RUN/figures]")
+    ] = None,
+    plugin: Plugins = None,
+    data_dir: DataDirectory = None,
+    json: Json = False,
+) -> None:
+    """Compare policy-gradient estimators, bias and variance, at one frozen state on the same rollouts."""
+    with _exit_codes():
+        from framework.frozen import freeze
+        from framework.variance import compare, describe
+        from framework.variance_figure import draw_variances
+
+        frozen = freeze(recipe, overrides or [], steps, plugin or [], _data_directory(data_dir))
+        compared = compare(frozen.agent, rollouts=rollouts, seed=seed)
+        state = f"{frozen.name} after {frozen.env_steps:,} environment steps"
+        typer.echo("\n".join([state, describe(compared), *(f"note: {note}" for note in frozen.notes)]))
+        default = frozen.directory.figures / "variance.png" if frozen.directory else Path("variance.png")
+        figure = draw_variances(compared, state, out or default)
+        typer.echo(f"figure: {figure}")
+        if json:
+            _echo_json(
+                {"recipe": frozen.name, "env_steps": frozen.env_steps, "figure": str(figure), **compared.plain()}
+            )
+
+
 def _join() -> Place | None:
     """Meet the other processes that train the same model, where a launcher has started this one as one of several."""
     from framework.launch import end_with_supervisor, place
@@ -194,9 +285,7 @@ def _conclude(place: Place | None, train: Callable[[], Outcome], json: bool) -> 
 
     outcome = train()
     if json and outcome.directory is not None:
-        from json import dumps
-
-        typer.echo(dumps({"run": str(outcome.directory), "summary": outcome.summary}))
+        _echo_json({"run": str(outcome.directory), "summary": outcome.summary})
     if place is not None:
         _leave(0 if outcome.summary is not None else STOPPED)
     if outcome.summary is None:
@@ -209,10 +298,14 @@ def _run_group(group: Group, jobs: int, json: bool) -> None:
 
     outcome = run_group(group, _console(), jobs=jobs)
     if json:
-        from json import dumps
-
-        typer.echo(dumps({"group": str(group.directory.path), "summary": outcome.summary}))
+        _echo_json({"group": str(group.directory.path), "summary": outcome.summary})
     raise typer.Exit(outcome.code)
+
+
+def _echo_json(result: dict[str, Any]) -> None:
+    from json import dumps
+
+    typer.echo(dumps(result))
 
 
 def _supervise(prepared: Prepared, place: Place | None) -> None:

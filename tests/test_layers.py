@@ -38,6 +38,9 @@ MACHINERY = {
         "build",
         "checkpoint",
         "cli",
+        "evaluate",
+        "frozen",
+        "loading",
         "module",
         "position",
         "prepare",
@@ -52,6 +55,9 @@ MACHINERY = {
         "supervisor",
         "tracking",
         "trial",
+        "variance",
+        "variance_figure",
+        "watch",
     )
 }
 HEAVY = {"torch", "pytorch_lightning", "wandb", "numpy", "matplotlib", "omegaconf", "yaml"}

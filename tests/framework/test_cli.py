@@ -78,7 +78,9 @@ def imported_by(*arguments: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].removeprefix("imported:").split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["check", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["check", "--help"], ["variance", "--help"]], ids=" ".join
+)
 def test_help_imports_nothing_that_is_heavy(arguments: list[str]) -> None:
     packages = imported_by(*arguments)
     assert {"framework", "typer"} <= packages
@@ -95,7 +97,7 @@ def test_checking_a_recipe_imports_neither_lightning_nor_wandb() -> None:
 def test_no_arguments_show_the_help() -> None:
     result = fw()
     assert result.exit_code == 2
-    for command in ("run", "resume", "check", "list", "show"):
+    for command in ("run", "resume", "check", "list", "show", "evaluate", "watch", "variance"):
         assert f" {command} " in result.output
 
 

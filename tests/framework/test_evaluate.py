@@ -1,0 +1,139 @@
+"""How good a run is, judged anew."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+import framework
+from framework.agent import Agent
+from framework.cli import app
+from framework.episodes import play
+from framework.errors import RecipeError
+from framework.evaluate import STREAM, describe, evaluate
+from framework.randomness import key
+from tests.framework.small_runs import CARTPOLE, CORRIDOR, DIGITS, SOLVED_LAKE, contents, trained
+
+
+@pytest.fixture(scope="module")
+def cartpole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(tmp_path_factory.mktemp("cartpole"), CARTPOLE)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(tmp_path_factory.mktemp("digits"), DIGITS)
+
+
+def fw(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def test_the_statistics_are_those_of_the_episodes(cartpole: Path) -> None:
+    found = evaluate(cartpole, episodes=7, seed=2)
+    agent = framework.load(cartpole)
+    assert isinstance(agent, Agent)
+    played = play(agent, 7, seed=key(2, STREAM, 0), greedy=True)
+    returns = [total for total, _ in played]
+    assert found["episodes"] == 7
+    assert found["return"] == pytest.approx(statistics.mean(returns))
+    assert found["return_standard_error"] == pytest.approx(statistics.stdev(returns) / math.sqrt(7))
+    assert (found["return_minimum"], found["return_maximum"]) == (min(returns), max(returns))
+    assert found["length"] == pytest.approx(statistics.mean(length for _, length in played))
+
+
+def test_it_is_repeatable_and_depends_on_seed_and_manner(cartpole: Path) -> None:
+    first = evaluate(cartpole, episodes=20)
+    assert evaluate(cartpole, episodes=20) == first
+    assert evaluate(cartpole, episodes=20, seed=1)["return"] != first["return"]
+    assert evaluate(cartpole, episodes=20, sampled=True)["return"] != first["return"]
+
+
+def test_the_episodes_are_not_those_of_trainings_own_evaluations(cartpole: Path) -> None:
+    summary = json.loads((cartpole / "summary.json").read_text())
+    same = {"episodes": 5, "seed": summary["seed"]}
+    assert evaluate(cartpole, **same)["return"] != summary["test/return"]
+
+
+def test_the_run_directory_is_left_as_it_is(cartpole: Path, digits: Path) -> None:
+    for run in (cartpole, digits):
+        before = contents(run)
+        evaluate(run)
+        assert contents(run) == before
+
+
+def test_a_solved_lake_is_crossed_in_six_steps(tmp_path: Path) -> None:
+    found = evaluate(trained(tmp_path, SOLVED_LAKE), episodes=9)
+    assert found["return"] == 1
+    assert found["return_standard_error"] == 0
+    assert found["length"] == 6  # three to the right and three down
+
+
+def test_one_episode_has_no_standard_error(cartpole: Path) -> None:
+    found = evaluate(cartpole, episodes=1)
+    assert found["return_standard_error"] is None
+    assert "±" not in describe(found)
+
+
+def test_runs_side_by_side_play_by_their_own_parameters(tmp_path: Path) -> None:
+    run = trained(tmp_path, CORRIDOR, "environment.independent=true", "environment.num_envs=3")
+    found = evaluate(run, episodes=4, sampled=True)
+    assert found["episodes"] == 6  # each plays as many as the others
+    assert -5 <= found["return_minimum"] <= found["return_maximum"] <= -3
+
+
+def test_a_latent_run_has_the_metrics_of_its_summary(digits: Path) -> None:
+    summary = json.loads((digits / "summary.json").read_text())
+    found = {name: value for name, value in evaluate(digits).items() if name.startswith("test/")}
+    assert {"test/objective", "test/kl"} <= found.keys()
+    assert found == {name: summary[name] for name in found}
+
+
+def test_the_weights_can_be_chosen(digits: Path) -> None:
+    found = evaluate(digits, weights="best")
+    assert found["weights"] == "best.ckpt"
+    assert evaluate(digits)["weights"] == "last.ckpt"
+
+
+def test_what_is_for_agents_is_refused_for_others(digits: Path) -> None:
+    message = (
+        r"Latent learns from examples, and is judged on the test set: it plays no episodes\n +found: +--episodes --seed"
+    )
+    with pytest.raises(RecipeError, match=message):
+        evaluate(digits, episodes=3, seed=0)
+    with pytest.raises(RecipeError, match=r"found: +--sampled\n"):
+        evaluate(digits, sampled=True)
+
+
+def test_no_episodes_are_refused(cartpole: Path) -> None:
+    with pytest.raises(RecipeError, match=r"--episodes: this value is refused\n +found: +0\n +expected: +1 or more"):
+        evaluate(cartpole, episodes=0)
+
+
+def test_the_command_prints_a_table_and_json(cartpole: Path) -> None:
+    result = fw("evaluate", str(cartpole), "--episodes", "6", "--json")
+    assert result.exit_code == 0, result.output
+    *lines, last = result.stdout.splitlines()
+    found = json.loads(last)
+    assert found == evaluate(cartpole, episodes=6)
+    assert lines[0].startswith(f"{cartpole}: last.ckpt, step ")
+    assert lines[1] == "6 whole episodes, the likeliest actions, seed 0"
+    error = f"{found['return']:.2f} ± {found['return_standard_error']:.2f} (standard error)"
+    assert lines[2].startswith(f"  return   {error}, from ")
+
+
+def test_a_run_that_is_not_there_ends_with_2_and_a_missing_checkpoint_with_74(cartpole: Path, tmp_path: Path) -> None:
+    result = fw("evaluate", str(tmp_path))
+    assert result.exit_code == 2
+    assert "no run directory" in result.stderr
+    (best := cartpole / "checkpoints" / "best.ckpt").unlink(missing_ok=True)
+    result = fw("evaluate", str(cartpole), "--checkpoint", "best")
+    assert result.exit_code == 74
+    assert f"input/output: {best} cannot be read" in result.stderr
+    assert fw("evaluate", str(cartpole), "--checkpoint", "first").exit_code == 2
