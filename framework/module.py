@@ -292,10 +292,10 @@ class Module(LightningModule):
             return False
         self.emit(split, metrics)
         cost = self.experience.cost(metrics)
-        better = cost < self.position.best
+        better, best = cost < self.position.best, cost <= self.position.best  # of equal ones the last is kept
         self.position.best = min(self.position.best, cost)
         self.position.validations_since_best = 0 if better else self.position.validations_since_best + 1
-        return better
+        return best
 
     def _flush_window(self) -> None:
         position = self.position

@@ -119,15 +119,16 @@ class ActionValue(Agent):
 
     def losses(self, batch: dict[str, Tensor], counters: Counters, keys: Keys) -> Iterator[Loss]:
         mask, reward = batch["mask"], batch["reward"]
-        place = self.rows, batch["observation"][0] - self._first, batch["action"][0]
+        values, counts = self.values.view(-1), self.counts.view(-1)
+        place = self._place(batch["observation"][0]) + batch["action"][0]  # [N]
         target = reward[0]
         if self.discount > 0:
             target = target + self.discount * batch["next_value"][0]
         counted = mask[0].to(target)
-        self.counts[place] += counted
-        error = (target - self.values[place]) * counted  # [N]
-        step = self.step_size if self.step_size is not None else 1 / self.counts[place].clamp(min=1)
-        self.values[place] += step * error
+        counts.index_add_(0, place, counted)
+        error = (target - values[place]) * counted  # [N]
+        step = self.step_size if self.step_size is not None else 1 / counts[place].clamp(min=1)
+        values.index_add_(0, place, step * error)
         metrics = {"td_error": error.abs().sum() / counted.sum().clamp(min=1)}
         for name in ("reward", "optimal"):
             if name in batch:
@@ -138,10 +139,18 @@ class ActionValue(Agent):
         return {}
 
     def _known(self, observation: Tensor, action_mask: Tensor | None) -> ActionValues:
-        values, counts = (table[self.rows, observation - self._first] for table in (self.values, self.counts))
+        if self.values.shape[1] == 1:  # nothing to look up
+            values, counts = self.values[:, 0], self.counts[:, 0]
+        else:
+            values, counts = (table[self.rows, observation - self._first] for table in (self.values, self.counts))
         if action_mask is not None:
             values = values.masked_fill(~action_mask, -torch.inf)
         return ActionValues(values, counts)
+
+    def _place(self, observation: Tensor) -> Tensor:
+        """Return where a table's numbers for these observations begin, [N], if it is one long row."""
+        _, states, actions = self.values.shape
+        return (self.rows * states + (observation - self._first)) * actions
 
     def _value(self, observation: Tensor, action_mask: Tensor | None, *, going_on: Tensor) -> Tensor:
         """Return V(s'), [N]; SARSA's next action is chosen here, and taken unless the episode has ended."""

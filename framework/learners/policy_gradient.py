@@ -41,10 +41,10 @@ class PolicyGradient(Agent):
 
     What is made smaller is the update's loss of each decision, minus `entropy` times the policy's entropy, plus
     `baseline_weight` times the baseline's loss. With `update: reinforce` the first two are summed over an episode's
-    steps and averaged over episodes, otherwise averaged over steps; the baseline's loss is averaged over steps, for the
-    size of its steps must not depend on an episode's length: summed, it diverges on long ones. Where the baseline is a value function, G_t − b is the
-    generalized advantage estimate (`trace: 1` is G_t − b itself), and a truncated episode goes on with its value;
-    without one a truncated episode counts as ended. A terminated episode is worth nothing afterwards.
+    steps and averaged over episodes, otherwise averaged over steps; the baseline's loss is averaged over steps always,
+    for summed it diverges on long episodes. Where the baseline is a value function, G_t − b is the generalized
+    advantage estimate (`trace: 1` is G_t − b itself), and a truncated episode goes on with its value; without one a
+    truncated episode counts as ended. A terminated episode is worth nothing afterwards.
 
     Its metrics in training: `return` and `length` of the episodes that ended; `entropy` (nats), `value_loss` (the
     baseline's, squared rewards), what the update says (`kl`, `clipped`, …), and of environments that are runs of their
@@ -122,7 +122,10 @@ class PolicyGradient(Agent):
 
     def digest(self, rollout: Rollout) -> dict[str, Tensor]:
         observation, mask = rollout.observation[:-1], rollout.mask  # [T, N, *shape], [T, N]
-        reward = rollout.reward if self.rewards is None else self.rewards(rollout.reward)
+        reward = rollout.reward
+        if self.rewards is not None:
+            self.rewards.update(reward, rollout.terminated | rollout.truncated, mask)
+            reward = self.rewards(reward)
         features = self._in_parts(self._features, rollout.observation)  # [T + 1, N, F]
         digest = {
             "observation": observation,
@@ -137,9 +140,8 @@ class PolicyGradient(Agent):
         policy = self._distribution(features[:-1], action_mask)
         digest["acting_log_prob"] = policy.log_prob(rollout.action)
         digest |= self._advantages(rollout, reward, features)
-        if self.rewards is not None or self.environment.independent:
+        if self.environment.independent:
             digest["reward"] = rollout.reward
-            digest["done"] = rollout.terminated | rollout.truncated
         if rollout.optimal is not None:
             digest["optimal"] = rollout.optimal
         if self.acting is not None:
@@ -194,8 +196,6 @@ class PolicyGradient(Agent):
             self.baseline.update(self._samples(digest, self._in_parts(self._features, digest["observation"])))
         if self.observations is not None:
             self.observations.update(digest["observation"], digest["mask"])
-        if self.rewards is not None:
-            self.rewards.update(digest["reward"], digest["done"], digest["mask"])
         self.update.finish(dict(metrics))
 
     def optimizers(self) -> dict[str, Optimizer]:
