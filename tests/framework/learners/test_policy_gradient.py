@@ -278,6 +278,22 @@ def test_what_is_no_decision_contributes_nothing(update: Update, same_step: bool
         assert torch.equal(value, other[name]), name
 
 
+@pytest.mark.parametrize("update", [A2C(steps=12), PPO(steps=12, minibatches=1), Reinforce(average="steps")])
+def test_decisions_alone_give_what_the_whole_rollout_gives(update: Update) -> None:
+    rows = rollout(course(1, 12), same_step=False)
+    learner = made(update, baseline=table(), entropy=0.1)
+    digest = digest_of(learner, rows)
+    alone = {name: value[rows.mask] for name, value in digest.items() if name != "mask"}  # [M, ...]
+    whole_loss, loss = losses(learner, digest)[0], losses(learner, alone)[0]
+    torch.testing.assert_close(loss.value, whole_loss.value, **EXACT)
+    assert loss.metrics.keys() == whole_loss.metrics.keys()
+    for name, value in loss.metrics.items():
+        torch.testing.assert_close(value, whole_loss.metrics[name], **EXACT)
+    found, expected = gradients(learner, alone), gradients(learner, digest)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, **EXACT)
+
+
 def test_a_truncated_episode_counts_as_ended_without_a_value_function_and_the_reader_is_told() -> None:
     decisions = course(2, 12)
     rows = rollout(decisions, same_step=True)
@@ -686,7 +702,8 @@ def test_a_gradient_that_leaves_the_discount_of_states_out_is_noticed(process: t
     assert scores(found, policy_gradient(mdp, logits)).abs().max() > 4
 
 
-def test_statistics_of_observations_and_rewards_are_used_as_they_were_before_the_rollout() -> None:
+def test_observations_are_standardised_by_earlier_rollouts_and_rewards_by_this_one_too() -> None:
+    torch.manual_seed(0)
     environment = Environment(id="CartPole-v1", num_envs=2, normalize_observation=True, normalize_reward=True)
     policy = CategoricalPolicy(observation_space=environment.observation_space, action_space=Discrete(2))
     learner = PolicyGradient(
@@ -698,8 +715,12 @@ def test_statistics_of_observations_and_rewards_are_used_as_they_were_before_the
     assert learner.rewards is not None
     first = collector.collect(learner.explore, 20)
     digest = digest_of(learner, first)
+    # The running return is the number of steps of the episode so far.
+    running = (first.time + 1)[first.mask].double()
+    torch.testing.assert_close(learner.rewards.moments(), (running.var(correction=0) + 1e-8).sqrt())
     assert learner.observations.moments.count == 0
     learner.finish(digest, {})
+    assert learner.rewards.moments.count == first.decisions, "once"
     seen = first.observation[:-1][first.mask].double()  # the last is the next rollout's first
     torch.testing.assert_close(learner.observations.moments.mean, seen.mean(0))
     assert learner.observations.moments.count == first.decisions
@@ -707,12 +728,29 @@ def test_statistics_of_observations_and_rewards_are_used_as_they_were_before_the
     whitened = (second.observation[:-1].double() - seen.mean(0)) / (seen.var(0, correction=0) + 1e-8).sqrt()
     expected = policy(whitened.clamp(-10, 10).float()).log_prob(second.action)
     torch.testing.assert_close(digest_of(learner, second)["acting_log_prob"], expected.detach(), rtol=1e-5, atol=1e-6)
-    # The running return is the number of steps of the episode so far.
-    running = (first.time + 1)[first.mask].double()
-    torch.testing.assert_close(learner.rewards.moments(), (running.var(correction=0) + 1e-8).sqrt())
 
 
 # Parts that do not fit -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["policy", "baseline", "trunk"])
+def test_one_set_of_weights_is_not_for_several_runs_whatever_its_shape(part: str) -> None:
+    environment = corridors(2, independent=True)
+    features = Box(-math.inf, math.inf, (6,))
+    options: dict[str, Any] = {}
+    if part == "policy":  # its weights are [2, 4]: of two actions, not of two runs
+        options["policy"] = CategoricalPolicy(observation_space=Discrete(S), action_space=Discrete(A))
+    elif part == "baseline":  # compares the runs with each other
+        options["baseline"] = LeaveOneOut()
+    else:
+        options = {"trunk": CountedTrunk(), "baseline": Value(observation_space=features)}
+    with pytest.raises(IncompatibleParts) as error:
+        made(Reinforce(), environment=environment, **options)
+    assert part in [misfit.option for misfit in error.value.misfits]
+    assert str(error.value.misfits[0]).endswith(
+        "expected one for each, as tabular_softmax and tables of values have, or independent: false, found 1 set of "
+        "weights or averages for 2 environments, each a run of its own"
+    )
 
 
 def test_parts_that_do_not_fit_are_named_all_at_once() -> None:
