@@ -324,6 +324,9 @@ class PolicyGradient(Agent):
         if self.baseline_optimizer is not None and (not isinstance(self.baseline, FittedBaseline) or self.trunk):
             found = "a shared trunk, which has one optimiser" if self.trunk else "a baseline that fits nothing"
             yield OptionError("baseline_optimizer", found=found, expected="a baseline with parameters of its own")
+        if self.steps is not None and self.minibatches > (steps := self.steps * self.environment.num_envs):
+            expected = f"{steps} or fewer: a rollout has so many steps"
+            yield OptionError("update.minibatches", found=self.minibatches, expected=expected)
         if self.policy.explores_values:
             expected = "a policy of observations: rules for exploring are for the learner action_value"
             yield OptionError("policy", found=type(self.policy).__name__, expected=expected)

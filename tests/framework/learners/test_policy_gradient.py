@@ -753,6 +753,12 @@ def test_one_set_of_weights_is_not_for_several_runs_whatever_its_shape(part: str
     )
 
 
+def test_there_are_not_more_minibatches_than_steps() -> None:
+    with pytest.raises(IncompatibleParts, match=r"minibatches: expected 6 or fewer: a rollout has so"):
+        made(PPO(steps=2, minibatches=7), baseline=table())
+    made(PPO(steps=2, minibatches=6), baseline=table())
+
+
 def test_parts_that_do_not_fit_are_named_all_at_once() -> None:
     with pytest.raises(IncompatibleParts) as error:
         made(A2C(), trace=0.5, discount=1.5, baseline_optimizer=sgd)
