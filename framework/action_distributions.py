@@ -78,7 +78,12 @@ class CategoricalLogits(Distribution):
         # of probability zero, for they add nothing to it.
         shape = torch.Size(sample_shape)
         with torch.no_grad():
-            sums = self._weights().cumsum(-1).contiguous()  # [*batch, A]
+            weights = self._weights()
+            if not shape and weights.stride(-1) != 1:  # in memory the actions come first: counting takes a third
+                first = weights.movedim(-1, 0).cumsum(0)  # [A, *batch]
+                uniform = torch.rand(self.batch_shape, dtype=first.dtype, device=first.device)
+                return (first <= uniform * first[-1]).sum(0)
+            sums = weights.cumsum(-1).contiguous()  # [*batch, A]
             uniform = torch.rand(*self.batch_shape, shape.numel(), dtype=sums.dtype, device=sums.device)
             index = torch.searchsorted(sums, uniform * sums[..., -1:], right=True)  # [*batch, samples]
             return index.squeeze(-1) if not shape else index.movedim(-1, 0).reshape(shape + self.batch_shape)

@@ -365,11 +365,12 @@ class PolicyGradient(Agent):
 
 def over_runs(name: str, values: Tensor, mask: Tensor) -> dict[str, Tensor]:
     """Return the mean of values [T, N] over steps and runs, and of several runs its standard error."""
-    steps = mask.sum(0).clamp(min=1)  # [N]
-    means = _masked(values, mask).sum(0) / steps
+    kept = _masked(values, mask)
+    means = kept[0] if len(kept) == 1 else kept.sum(0) / mask.sum(0).clamp(min=1)  # [N]
     if len(means) == 1:
         return {name: means.mean()}
-    return {name: means.mean(), f"{name}_standard_error": means.std() / len(means) ** 0.5}
+    deviation, mean = torch.std_mean(means)
+    return {name: mean, f"{name}_standard_error": deviation / len(means) ** 0.5}
 
 
 def _entropy(policy: Distribution, log_prob: Tensor) -> Tensor:

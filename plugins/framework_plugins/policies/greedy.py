@@ -28,10 +28,13 @@ def greedy(scores: Tensor, epsilon: float) -> CategoricalLogits:
         epsilon: ε in [0, 1].
     """
     largest = scores.amax(0)
-    allowed = (scores > -math.inf).logical_or_(largest == -math.inf).to(scores.dtype) if epsilon else None
+    allowed = None
+    if epsilon and scores.amin() == -math.inf:  # to look for some that are not takes a fifth of what all would
+        allowed = (scores > -math.inf).logical_or_(largest == -math.inf).to(scores.dtype)
     best = scores.eq_(largest)
-    if allowed is None:
-        best.div_(best.sum(0))
-    else:
-        best.mul_((1 - epsilon) / best.sum(0)).addcmul_(allowed, epsilon / allowed.sum(0))
+    best.mul_((1 - epsilon) / best.sum(0))
+    if allowed is not None:
+        best.addcmul_(allowed, epsilon / allowed.sum(0))
+    elif epsilon:
+        best.add_(epsilon / len(best))
     return CategoricalLogits(probs=best.movedim(0, -1))
