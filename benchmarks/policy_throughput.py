@@ -3,8 +3,8 @@
 * ppo: PPO on 8 CartPoles against stable-baselines3 with the same hyper-parameters, in three settings: few optimiser
   steps a rollout (`ppo`'s own 1,024 steps, 4 passes, 4 minibatches), many (256 steps, 20 passes, one minibatch), and
   many small ones (1,024 steps, 10 passes, 16 minibatches).
-* wide: PPO on 128 CartPoles (4 passes, 4 minibatches of 1,024) against stable-baselines3 on 8, each with a learning rate
-  that suits it, for the same number of environment steps, and the mean return of 100 episodes that each comes to.
+* wide: PPO on 128 CartPoles (4 passes, 4 minibatches of 1,024) against stable-baselines3 on 8, each with a learning
+  rate that suits it, for the same number of environment steps, and the mean return that each comes to in 100 episodes.
 * reinforce: REINFORCE on 64 CartPoles against a loop over one.
 * bandit: ε-greedy sample averages on thousands of 10-armed bandits against a loop over problems and steps.
 
@@ -43,7 +43,7 @@ RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a block: environment steps a second and, where it is known, the mean return of episodes afterwards."""
+    """What came of a block: environment steps a second and, where it is known, the mean return afterwards."""
 
     rate: float
     score: float | None = None
@@ -75,14 +75,14 @@ def stable_baselines3(steps: int, *, rollout: int, batch: int, passes: int, epis
         passes: how often a rollout is gone through.
         episodes: that it is judged by afterwards; 0 is none.
     """
-    from stable_baselines3 import PPO
+    from stable_baselines3 import PPO as TheirPPO
     from stable_baselines3.common.env_util import make_vec_env
     from stable_baselines3.common.evaluation import evaluate_policy
 
     def block() -> Trained:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = PPO(
+            model = TheirPPO(
                 "MlpPolicy",
                 make_vec_env("CartPole-v1", n_envs=8, seed=0),
                 n_steps=rollout,
@@ -206,7 +206,14 @@ def wide(rounds: int) -> None:
 
 
 def reinforce(rounds: int) -> None:
-    own = recipe("cartpole_reinforce", "environment.num_envs=64", "trainer.max_env_steps=100000", "evaluation=null")
+    own = recipe(
+        "cartpole_reinforce",
+        "environment.num_envs=64",
+        "policy={name: categorical, trunk: {name: mlp, hidden: [64]}}",
+        "optimizer={name: adam, lr: 1.0e-2}",
+        "trainer={max_env_steps: 100000, log_every: 1}",
+        "evaluation=null",
+    )
     compare("REINFORCE, 64 environments against one", own, one_cartpole(10_000), rounds)
 
 
