@@ -436,3 +436,14 @@ def test_the_examples_run() -> None:
     results = doctest.testmod(action_distributions)
     assert results.attempted > 0
     assert results.failed == 0
+
+
+def test_draws_do_not_depend_on_how_probabilities_lie_in_memory() -> None:
+    probs = torch.rand(500, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    probs[::3, 6] = probs[::2, 0] = 0.0  # never drawn
+    drawn = []
+    for one in (probs, probs.T.contiguous().T):
+        torch.manual_seed(1)
+        drawn.append(CategoricalLogits(probs=one).sample())
+    assert torch.equal(*drawn)
+    assert (probs.gather(1, drawn[0][:, None]) > 0).all()

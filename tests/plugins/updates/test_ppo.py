@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -338,3 +339,12 @@ def test_the_examples_run() -> None:
     results = doctest.testmod(ppo)
     assert results.attempted > 0
     assert results.failed == 0
+
+
+def test_no_mask_is_a_mask_that_is_true_everywhere() -> None:
+    log_prob, acting, advantage, weight = random_case()
+    masked = decisions(log_prob, advantage, acting_log_prob=acting, weight=weight)
+    expected, found = (PPO(clip=0.2)(one) for one in (masked, replace(masked, mask=None)))
+    torch.testing.assert_close(found[0], expected[0], rtol=0, atol=0)
+    for name, metric in expected[1].items():
+        torch.testing.assert_close(found[1][name].to(metric), metric, **EXACT)
