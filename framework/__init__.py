@@ -1,4 +1,4 @@
-"""Latent-variable models from interchangeable parts.
+"""Latent-variable models and policy gradients from interchangeable parts.
 
 The public names are those of `__init__.pyi` beside this file: what plugins import, and what notebooks and scripts use.
 Each is imported when it is first used, so that the command line starts without torch.

@@ -27,7 +27,7 @@ WRONG_RECIPE, INPUT_OUTPUT, NON_FINITE = 2, 74, 76
 
 app = typer.Typer(
     name="fw",
-    help="Train latent-variable models from interchangeable parts.",
+    help="Train latent-variable models and agents from interchangeable parts.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

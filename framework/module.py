@@ -306,7 +306,7 @@ class Module(LightningModule):
         rate = (amount - position.window_start) / max(position.window_seconds, 1e-9)
         position.window, position.window_steps, position.window_seconds = {}, 0, 0.0
         position.window_start = amount
-        self.emit("train", metrics | self.experience.news(), {f"throughput/{self.experience.unit}_per_second": rate})
+        self.emit("train", self.experience.news() | metrics, {f"throughput/{self.experience.unit}_per_second": rate})
 
     def emit(self, split: str, metrics: Mapping[str, float], others: Mapping[str, float] | None = None) -> None:
         """Record the metrics of a split, each under `<split>/`, and others as they are."""

@@ -104,8 +104,9 @@ class ProgressReport:
             epoch, step = divmod(record["step"] - 1, self._experience.steps_per_epoch)
             total = f"/{self._limits.max_epochs}" if self._limits.max_epochs else ""
             return f"epoch {epoch + 1}{total}", (step + 1) / self._experience.steps_per_epoch
-        total = f" of {self._limits.max_env_steps:,}" if self._limits.max_env_steps else ""
-        words = f"{record['env_steps']:,}{total} environment steps, episode {record['episodes']:,}"
+        ends = (self._limits.max_env_steps, self._limits.max_episodes)
+        steps, episodes = (f" of {end:,}" if end else "" for end in ends)
+        words = f"{record['env_steps']:,}{steps} environment steps, episode {record['episodes']:,}{episodes}"
         return words, max((self._reached(record, *end) for end in self._ends()), default=0.0)
 
     def _ends(self) -> list[tuple[str, int]]:

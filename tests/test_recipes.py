@@ -8,12 +8,13 @@ import os
 from pathlib import Path
 
 import pytest
-import yaml
 from rich.console import Console
 
 from framework import run as running
 from framework.data import default_directory
+from framework.discovery import load_plugins
 from framework.prepare import prepare
+from framework.schema import Part, load_recipe
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
 
@@ -22,12 +23,20 @@ def test_there_are_recipes() -> None:
     assert {"vae_mnist", "beta_vae_mnist", "infovae_mnist", "mmd_vae_mnist"} <= {path.stem for path in RECIPES}
 
 
+def _few(path: Path) -> list[str]:
+    """Overrides that make an agent's evaluation short."""
+    load_plugins()
+    learner = load_recipe(path).learner
+    judged = isinstance(learner.options.get("evaluation"), Part)
+    return ["evaluation.episodes=2"] if judged else []
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_takes_two_steps(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "draw", lambda *arguments: [])
-    learner = yaml.safe_load(path.read_text())["learner"]
-    few = [] if learner == "latent" else ["evaluation.episodes=2"]
-    prepared = prepare(path, ["trainer.max_steps=2", *few], [], default_directory(dict(os.environ)))
+    if path.stem == "lunarlander_ppo":
+        pytest.importorskip("Box2D", reason="LunarLander's physics is the extra box2d")
+    prepared = prepare(path, ["trainer.max_steps=2", *_few(path)], [], default_directory(dict(os.environ)))
     assert prepared.recipe.name == path.stem
     outcome = running.run(prepared, tmp_path, Console(quiet=True))
     assert outcome.summary is not None

@@ -111,9 +111,11 @@ class PolicyGradient(Agent):
             self.rewards = ReturnScaler(count=environment.num_envs, discount=discount)
         if misfits := list(self._misfits()):
             raise IncompatibleParts(misfits)
-        self._actor = nn.ModuleList(part for part in (trunk, policy) if part is not None)
-        # Buffers in a checkpoint, so that a run that is cut off between two passes goes on exactly.
-        self.acting = copy.deepcopy(self._actor).requires_grad_(False) if update.compares else None
+        self._actor = tuple(part for part in (trunk, policy) if part is not None)
+        # A module, so that it is in checkpoints: a run that is cut off between two passes goes on exactly.
+        self.acting: nn.ModuleList | None = None
+        if update.compares:
+            self.acting = nn.ModuleList(copy.deepcopy(part).requires_grad_(False) for part in self._actor)
         self.notes = tuple(self._notes())
 
     def act(self, observation: Tensor, action_mask: Tensor | None, *, greedy: bool) -> Tensor:
@@ -145,7 +147,8 @@ class PolicyGradient(Agent):
         if rollout.optimal is not None:
             digest["optimal"] = rollout.optimal
         if self.acting is not None:
-            self.acting.load_state_dict(self._actor.state_dict())
+            for acting, part in zip(self.acting, self._actor, strict=True):
+                acting.load_state_dict(part.state_dict())
         return digest
 
     def losses(self, batch: dict[str, Tensor], counters: Counters, keys: Keys) -> Iterator[Loss]:
