@@ -47,7 +47,7 @@ def draw(learner: Learner, experience: Experience, folder: Path) -> list[Path]:
     """Draw what a learner has learned, the same at each call. `draw.register` teaches it another kind of learner.
 
     A latent learner: `reconstructions.png`, `prior_samples.png`, `latent_scatter.png` and, when D = 2, `manifold.png`.
-    A kind without pictures: nothing.
+    Learners that act: see `framework.agent_figures`. A kind without pictures: nothing.
 
     Args:
         learner: on any device; it is left as it was.

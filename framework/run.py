@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 
 from framework import checkpoint
+from framework.agent_figures import draw_bandit
 from framework.distributed import any_rank, broadcast_module, rank, world_size
 from framework.figures import draw
 from framework.learning_curves import draw_learning_curves
@@ -219,8 +220,9 @@ def _tracking(directory: RunDirectory, recipe: Recipe, warn: Callable[[str], Non
 
 
 def _draw(prepared: Prepared, directory: RunDirectory) -> list[Path]:
-    curves = draw_learning_curves(directory.records(), directory.figures)
-    return [*([curves] if curves else []), *draw(prepared.built.learner, prepared.experience, directory.figures)]
+    records = directory.records()
+    curves = [draw_learning_curves(records, directory.figures), draw_bandit(records, directory.figures)]
+    return [*(each for each in curves if each), *draw(prepared.built.learner, prepared.experience, directory.figures)]
 
 
 def _fit(lightning: LightningTrainer, module: Module) -> None:
