@@ -126,8 +126,10 @@ class AutoresetVectorEnv(VectorEnv[Array, Array, Array], ABC):
         active = ~resting
         rewards, terminations, infos = self._advance(chosen, active)
         self._steps += 1
-        limit = np.inf if self.max_episode_steps is None else self.max_episode_steps
-        truncations = active & (self._steps >= limit)
+        if self.max_episode_steps is None:
+            truncations = np.zeros(self.num_envs, dtype=np.bool_)
+        else:
+            truncations = active & (self._steps >= self.max_episode_steps)
         terminations = active & terminations
         self._ended = terminations | truncations
         begun, final = resting, {}
@@ -136,7 +138,7 @@ class AutoresetVectorEnv(VectorEnv[Array, Array, Array], ABC):
         if begun.any():
             self._begin(begun)
             self._steps[begun] = 0
-        rewards = np.where(resting, 0.0, rewards)
+            rewards = np.where(resting, 0.0, rewards)
         return self._observe(), rewards, terminations, truncations, masked(infos, ~begun) | final
 
     def _final(self, infos: dict[str, Array]) -> dict[str, Any]:

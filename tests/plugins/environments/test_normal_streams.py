@@ -13,11 +13,12 @@ def generators() -> list[np.random.Generator]:
 
 
 @pytest.mark.parametrize("block", [1, 2, 7, 256])
-def test_a_stream_is_what_its_generator_draws(block: int) -> None:
+@pytest.mark.parametrize("share", [0.6, 1.0])  # of the streams that are taken from: with all, they go in step
+def test_a_stream_is_what_its_generator_draws(share: float, block: int) -> None:
     streams, takings = NormalStreams(generators(), block), np.random.default_rng(9)
     taken: list[list[float]] = [[], [], []]
     for _ in range(40):
-        rows = np.flatnonzero(takings.random(3) < 0.6)
+        rows = np.flatnonzero(takings.random(3) < share)
         count = int(takings.integers(0, 12))  # also more than a block holds
         numbers = streams.take(rows, count)
         assert numbers.shape == (len(rows), count)
