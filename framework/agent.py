@@ -12,6 +12,7 @@ from framework.errors import OptionError
 from framework.learner import Learner
 from framework.rollout import Rollout
 from framework.section import Section
+from framework.tape import Act
 
 
 class Evaluation(Section):
@@ -69,6 +70,10 @@ class Agent(Learner, ABC):
     def explore(self, observation: Tensor, action_mask: Tensor | None) -> Tensor:
         """Return an action for each environment that is learned from; arguments and value as of `act`, which it is."""
         return self.act(observation, action_mask, greedy=False)
+
+    def explorer(self) -> Act:
+        """Return a function that does what `explore` does, and may be faster, until the parameters are changed."""
+        return self.explore
 
     @abstractmethod
     def digest(self, rollout: Rollout) -> dict[str, Tensor]:

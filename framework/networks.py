@@ -7,10 +7,13 @@ Legend: B batch, F features, C channels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from framework.errors import OptionError
@@ -24,6 +27,12 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
 }
+
+ArrayFunction = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+_OF_ARRAYS: dict[type[nn.Module], Callable[[NDArray[Any]], NDArray[Any]]] = {
+    nn.ReLU: lambda x: np.maximum(x, 0, out=x),
+    nn.Tanh: lambda x: np.tanh(x, out=x),
+}  # both in place: what they are given is a linear layer's
 
 
 def mlp(
@@ -164,6 +173,53 @@ def _check_widths(option: str, widths: Sequence[int], *, fewest: int) -> None:
     if len(widths) < fewest or any(width < 1 for width in widths):
         expected = "1 or more for each layer" + (", and a layer at least" if fewest else "")
         raise OptionError(option, found=list(widths), expected=expected)
+
+
+def array_function(layers: Iterable[nn.Module]) -> ArrayFunction | None:
+    """Return what layers, one after the other, make of rows, as a function of arrays.
+
+    For acting: at eight rows of 64 units torch takes four times as long, nearly all of it between its operations, and
+    on one thread two and a half times as long at a thousand. The values are torch's within the rounding of float32;
+    there is no gradient. The function sees the parameters' own memory: it follows an optimiser's steps, but not a move
+    to another device or type.
+
+    Args:
+        layers: from the first to the last.
+
+    Returns:
+        [B, F] float32 → [B, outputs] float32; None where there is none: of layers that are neither linear nor a `tanh`
+        or `relu` after a linear one, that have hooks, or that are not float32 on the CPU.
+
+    Example:
+        >>> function = array_function(mlp(3, [4], 2, activation="tanh"))
+        >>> function(np.zeros((5, 3), dtype=np.float32)).shape
+        (5, 2)
+    """
+    steps: list[ArrayFunction] = []
+    for layer in layers:
+        if layer._forward_hooks or layer._forward_pre_hooks:
+            return None
+        if type(layer) is nn.Linear and layer.weight.device.type == "cpu" and layer.weight.dtype == torch.float32:
+            bias = None if layer.bias is None else layer.bias.detach().numpy()
+            steps.append(partial(_linear, layer.weight.detach().numpy().T, bias))
+        elif type(layer) in _OF_ARRAYS and steps:
+            steps.append(_OF_ARRAYS[type(layer)])
+        else:
+            return None
+
+    def function(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        for step in steps:
+            x = step(x)
+        return x
+
+    return function if steps else None
+
+
+def _linear(weight: NDArray[Any], bias: NDArray[Any] | None, x: NDArray[Any]) -> NDArray[Any]:
+    product: NDArray[Any] = x @ weight
+    if bias is not None:
+        product += bias
+    return product
 
 
 class Reshape(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -38,6 +39,15 @@ class Policy(nn.Module, ABC):
         Returns:
             A distribution with batch shape [*batch].
         """
+
+    def sampler(self) -> Callable[[Tensor], Tensor] | None:
+        """Return a faster way to draw actions than `forward`, until the parameters are changed.
+
+        Returns:
+            Observations [N, *shape] → actions [N, *action shape], drawn from `forward`'s distribution by torch's
+            default generator; None where there is none.
+        """
+        return None
 
 
 policies: Registry[Policy] = Registry("policy", Policy, context=("observation_space", "action_space", "replicas"))

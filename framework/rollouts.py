@@ -20,6 +20,7 @@ from framework.experience import Experience, Progress
 from framework.position import Position
 from framework.randomness import Keys, key, rekey
 from framework.schedule import Counters
+from framework.tape import Act
 
 
 class Rollouts(Experience):
@@ -106,7 +107,7 @@ class Rollouts(Experience):
             if agent.steps != 0:
                 collector = Collector(environments, seed=self.seed, stream="check")
                 with torch.no_grad():
-                    digest = agent.digest(collector.collect(self._explore, 2))
+                    digest = agent.digest(collector.collect(self._explorer(), 2))
             if digest and not self._whole:
                 digest = _taken(digest, _decisions(digest))
             for _ in agent.losses(digest, Counters(), Keys(self.seed, "check", 0)):
@@ -164,18 +165,25 @@ class Rollouts(Experience):
         agent.eval()
         with torch.no_grad():
             if agent.steps is None:
-                rollout = self._collector.collect_episodes(self._explore, number)
+                rollout = self._collector.collect_episodes(self._explorer(), number)
             else:
-                rollout = self._collector.collect(self._explore, agent.steps)
+                rollout = self._collector.collect(self._explorer(), agent.steps)
         ends = int(((rollout.terminated | rollout.truncated) & rollout.mask).sum())
         self._counts = (rollout.decisions, ends)
         with torch.no_grad():
             self._digest = agent.digest(rollout.to(self._device))
         agent.train()
 
-    def _explore(self, observation: Tensor, action_mask: Tensor | None) -> Tensor:
-        mask = None if action_mask is None else action_mask.to(self._device)
-        return self.agent.explore(observation.to(self._device), mask).cpu()
+    def _explorer(self) -> Act:
+        explore, device = self.agent.explorer(), self._device
+        if device.type == "cpu":
+            return explore
+
+        def act(observation: Tensor, action_mask: Tensor | None) -> Tensor:
+            mask = None if action_mask is None else action_mask.to(device)
+            return explore(observation.to(device), mask).cpu()
+
+        return act
 
     def _minibatch(self, position: Position) -> dict[str, Tensor]:
         """Return the rows of a minibatch, [M, ...] each; of a rollout that stays whole [T, N, ...]."""

@@ -31,6 +31,7 @@ class Features(nn.Module):
 
     Attributes:
         features: F.
+        are_observations: whether features are the observations themselves: floating-point vectors.
 
     Raises:
         OptionError: a space of another kind, named by the option `observation_space`.
@@ -45,6 +46,9 @@ class Features(nn.Module):
 
     def __init__(self, space: gymnasium.Space[object]) -> None:
         super().__init__()
+        self.are_observations = (
+            isinstance(space, Box) and len(space.shape) == 1 and np.issubdtype(space.dtype, np.floating)
+        )
         self._encode: Callable[[Tensor], Tensor]
         if isinstance(space, Discrete):
             self.features = int(space.n)

@@ -22,6 +22,13 @@ class Trunk(nn.Module, ABC):
     def forward(self, observation: Tensor) -> Tensor:
         """Return features [*batch, F] of observations [*batch, *shape], as the environment gives them."""
 
+    def chain(self) -> list[nn.Module] | None:
+        """Return the layers that an observation goes through one after the other; None where it is not that simple.
+
+        Where there is a chain, observations are floating-point vectors, and acting may take less time.
+        """
+        return None
+
 
 trunks: Registry[Trunk] = Registry("trunk", Trunk, context=("observation_space",))
 register_trunk = trunks.register

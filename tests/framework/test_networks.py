@@ -6,6 +6,7 @@ import itertools
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,7 +15,9 @@ import framework.networks
 import framework_plugins
 from framework import OptionError
 from framework.networks import (
+    Activation,
     Reshape,
+    array_function,
     conv,
     conv_features,
     halved,
@@ -117,3 +120,45 @@ def test_orthogonal_weights_have_the_gain_as_their_singular_values(gain: float) 
         torch.testing.assert_close(values, torch.full_like(values, gain), rtol=1e-5, atol=0)  # float32
         assert layer.bias is None or not layer.bias.any()
     assert torch.equal(layers[3].weight, torch.ones(3))  # which is no matrix
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("hidden", [[], [5], [64, 64]], ids=str)
+def test_a_function_of_arrays_computes_what_the_layers_do(activation: Activation, hidden: list[int]) -> None:
+    torch.manual_seed(0)
+    network, x = mlp(4, hidden, 3, activation=activation), torch.randn(8, 4)
+    function, given = array_function(network), x.clone()
+    assert function is not None
+    found = function(x.numpy())
+    with torch.no_grad():
+        expected = network.double()(x.double())
+    # Some 64 products a unit, each rounded to 2⁻²⁴ of values of about 1.
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6)
+    assert torch.equal(x, given)
+
+
+def test_a_function_of_arrays_follows_the_optimiser() -> None:
+    layer = nn.Linear(2, 1)
+    function = array_function([layer])
+    assert function is not None
+    with torch.no_grad():
+        layer.weight.fill_(3.0)
+        layer.bias.fill_(0.5)
+    assert function(np.ones((1, 2), dtype=np.float32)).tolist() == [[6.5]]
+
+
+def test_only_what_is_known_becomes_a_function_of_arrays() -> None:
+    hooked = nn.Linear(2, 2)
+    hooked.register_forward_pre_hook(lambda *_: None)
+    parametrised = nn.utils.parametrizations.orthogonal(nn.Linear(2, 2))
+    others: list[list[nn.Module]] = [
+        [],
+        [nn.Tanh()],
+        [nn.Linear(2, 2), nn.GELU()],
+        [nn.Linear(2, 2).double()],
+        [nn.Linear(2, 2, device="meta")],
+        [hooked],
+        [parametrised],
+    ]
+    for layers in others:
+        assert array_function(layers) is None, layers

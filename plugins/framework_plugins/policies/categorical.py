@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import gymnasium
+import torch
 from gymnasium.spaces import Discrete, MultiDiscrete
 from torch import Tensor
 from torch.distributions import Distribution
 
 from framework import CategoricalLogits, MultiCategorical, OptionError, Policy, Trunk, register_policy
+from framework.networks import array_function
 from framework_plugins.policies.head import Head
 from framework_plugins.policies.refusals import number_of_actions, refuse_start, wrong_action_space
 
@@ -57,3 +61,17 @@ class CategoricalPolicy(Policy):
     def forward(self, observation: Tensor) -> Distribution:
         logits = self.head(observation)  # [*batch, A]
         return CategoricalLogits(logits) if self.sizes is None else MultiCategorical(logits, self.sizes)
+
+    def sampler(self) -> Callable[[Tensor], Tensor] | None:
+        chain = self.head.chain() if self.sizes is None else None
+        logits = None if chain is None else array_function(chain)
+        if logits is None:
+            return None
+
+        def draw(observation: Tensor) -> Tensor:
+            # Of independent exponential times with rates e^logit, that of an action is the first with probability π(a).
+            found = logits(observation.numpy())  # [N, A]
+            times = torch.empty(found.shape).exponential_().log_().numpy() - found  # their logarithms
+            return torch.from_numpy(times.argmin(-1))
+
+        return draw

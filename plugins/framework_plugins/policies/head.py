@@ -37,3 +37,10 @@ class Head(nn.Module):
         """Return [*batch, outputs] of observations [*batch, *shape]."""
         features = self.trunk(observation).to(self.linear.weight.dtype)
         return at_least_single(self.linear(features))
+
+    def chain(self) -> list[nn.Module] | None:
+        """Return the layers that an observation goes through one after the other; None where it is not that simple."""
+        if isinstance(self.trunk, Features):
+            return [self.linear] if self.trunk.are_observations else None
+        below = self.trunk.chain()
+        return None if below is None else [*below, self.linear]

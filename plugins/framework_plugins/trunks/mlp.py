@@ -45,3 +45,6 @@ class MLPTrunk(Trunk):
             features = features.to(cast(nn.Linear, self.layers[0]).weight.dtype)
         activated: Tensor = self.layers(features)
         return activated
+
+    def chain(self) -> list[nn.Module] | None:
+        return list(self.layers) if self.inputs.are_observations else None

@@ -768,3 +768,32 @@ def test_parts_that_do_not_fit_are_named_all_at_once() -> None:
         "update.steps",
         "baseline_optimizer",
     ]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_it_explores_by_the_policys_sampler_unless_more_is_to_be_said(shared: bool) -> None:
+    environment = Environment(id="CartPole-v1", num_envs=500)
+    space = environment.observation_space
+    trunk = MLPTrunk(observation_space=space, hidden=[8])
+    seen = Box(-1.0, 1.0, (8,)) if shared else space
+    policy = CategoricalPolicy(
+        observation_space=seen, action_space=Discrete(2), trunk=None if shared else trunk, head_scale=1.0
+    )
+    learner = PolicyGradient(
+        environment=environment, trunk=trunk if shared else None, policy=policy, update=Reinforce(), optimizer=sgd,
+        evaluation=None, discount=1.0,
+    )  # fmt: skip
+    sampler, explore = policy.sampler(), learner.explorer()
+    assert sampler is not None
+    observation = torch.randn(500, 4, generator=torch.Generator().manual_seed(0))
+    draws = [learner.explore] if shared else [lambda observation, _: sampler(observation)]
+    found = []
+    for draw in (*draws, explore):
+        torch.manual_seed(1)
+        found.append(draw(observation, None))
+    assert torch.equal(*found)
+    probability = learner.policy(learner._features(observation)).probs[:, 1].detach().double()
+    deviation = (probability * (1 - probability)).sum().sqrt()
+    assert (found[0].sum() - probability.sum()).abs() < 4 * deviation
+    only_zero = torch.tensor([[True, False]]).expand(500, 2)
+    assert not explore(observation, only_zero).any()

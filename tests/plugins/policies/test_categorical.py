@@ -79,3 +79,54 @@ def test_the_examples_run() -> None:
     results = doctest.testmod(categorical, extraglobs={"torch": torch})
     assert results.attempted > 0
     assert results.failed == 0
+
+
+@pytest.mark.parametrize("hidden", [None, [8, 8]], ids=["linear", "mlp"])
+def test_its_sampler_draws_from_the_distribution(hidden: list[int] | None) -> None:
+    torch.manual_seed(0)
+    trunk = None if hidden is None else MLPTrunk(observation_space=BOX, hidden=hidden)
+    policy = CategoricalPolicy(observation_space=BOX, action_space=Discrete(3), trunk=trunk, head_scale=2.0)
+    sampler = policy.sampler()
+    assert sampler is not None
+    observations = torch.rand(2, 4)
+    probs = policy(observations).probs.detach()  # [2, 3]
+    assert probs.min() > 0.02
+    draws = sampler(observations.repeat(20_000, 1)).view(-1, 2)  # [draws, 2]
+    assert draws.dtype == torch.int64
+    for of_one, expected in zip(draws.T, probs, strict=True):
+        found = torch.bincount(of_one, minlength=3)
+        # χ² of 2 degrees of freedom is above 13.8 once in a thousand times.
+        assert ((found - 20_000 * expected).square() / (20_000 * expected)).sum() < 13.8
+
+
+def test_its_sampler_is_a_function_of_torchs_generator_and_follows_the_parameters() -> None:
+    policy = CategoricalPolicy(observation_space=BOX, action_space=Discrete(3))
+    sampler = policy.sampler()
+    assert sampler is not None
+    found = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        found.append(sampler(torch.ones(50, 4)))
+    assert torch.equal(*found)
+    assert len(found[0].unique()) == 3
+    with torch.no_grad():
+        policy.head.linear.bias[1] = 100.0
+    assert (sampler(torch.ones(50, 4)) == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("observed", "actions", "trunk"),
+    [
+        (Discrete(4), Discrete(3), None),
+        (Box(-1.0, 1.0, (2, 2)), Discrete(3), None),
+        (Discrete(4), Discrete(3), MLPTrunk(observation_space=Discrete(4), hidden=[8])),
+        (BOX, Discrete(3), MLPTrunk(observation_space=BOX, hidden=[8], activation="elu")),
+        (BOX, MultiDiscrete([3, 2]), None),
+    ],
+    ids=["discrete", "square", "trunk", "elu", "choices"],
+)
+def test_without_a_function_of_arrays_it_has_no_sampler(
+    observed: gymnasium.Space[Any], actions: gymnasium.Space[Any], trunk: MLPTrunk | None
+) -> None:
+    policy = CategoricalPolicy(observation_space=observed, action_space=actions, trunk=trunk)
+    assert policy.sampler() is None
