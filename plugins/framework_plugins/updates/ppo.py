@@ -104,15 +104,16 @@ class PPO(Update):
         log_ratio = decisions.log_prob - decisions.acting_log_prob  # [*batch]
         if mask is not None:
             log_ratio = torch.where(mask, log_ratio, 0.0)
-        found = log_ratio.detach()
-        metrics = {"kl": decisions.mean(_ratio_less_one(found) - found)}
-        bounded = log_ratio
-        if self.clip is not None:
-            lowest, highest = math.log1p(-self.clip), math.log1p(self.clip)
-            # min(r·A, clip(r)·A) is A·min(r, 1+ε) where A ≥ 0 and A·max(r, 1−ε) elsewhere.
-            bounded = torch.where(advantage >= 0, log_ratio.clamp(max=highest), log_ratio.clamp(min=lowest))
-            metrics["clipped"] = decisions.mean(found.clamp(lowest, highest) != found)
-        loss = -advantage * (1 + _ratio_less_one(bounded))
+        excess = _ratio_less_one(log_ratio)  # r − 1
+        found = excess.detach()
+        metrics = {"kl": decisions.mean(found - log_ratio.detach())}
+        if self.clip is None:
+            loss = -advantage * (1 + excess)
+        else:
+            # min(r·A, clip(r)·A) is A + |A|·min(±(r − 1), ε), with the sign of A.
+            bounded = (advantage.sign() * excess).clamp(max=self.clip)
+            loss = torch.addcmul(-advantage, advantage.abs(), bounded, value=-1)
+            metrics["clipped"] = decisions.mean(found.abs() > self.clip)
         if self.penalty is not None:
             penalty = self.penalty(decisions.acting, decisions.policy, decisions.action)  # [*batch]
             loss = loss + self.weight * penalty
@@ -136,8 +137,9 @@ class PPO(Update):
 def _ratio_less_one(log_ratio: Tensor) -> Tensor:
     """Return e^x − 1, without the cancellation near x = 0, and for large x its tangent."""
     # relu's gradient is 0 below: that of x − min(x, 10) would be a difference of roundings, of the size of e¹⁰.
-    excess = (log_ratio - _LARGEST_LOG_RATIO).relu()
-    return log_ratio.clamp(max=_LARGEST_LOG_RATIO).expm1() + math.exp(_LARGEST_LOG_RATIO) * excess
+    beyond = (log_ratio - _LARGEST_LOG_RATIO).relu()
+    exponential = log_ratio.clamp(max=_LARGEST_LOG_RATIO).expm1()
+    return torch.add(exponential, beyond, alpha=math.exp(_LARGEST_LOG_RATIO))
 
 
 def _check_positive(**numbers: float | None) -> None:
