@@ -15,7 +15,6 @@ from framework.agent import Agent, Evaluation
 from framework.environment import Environment
 from framework.errors import IncompatibleParts, OptionError
 from framework.learner import Loss, register_learner
-from framework.learners.policy_gradient import over_runs
 from framework.optimizer import Optimizer
 from framework.policy import Policy
 from framework.randomness import Keys
@@ -57,6 +56,7 @@ class ActionValue(Agent):
     """
 
     steps = 1
+    # The runs come last in memory: a step does the same to each, and rules look for the largest of their few actions.
     values: Tensor  # Q, [N, S, A]
     counts: Tensor  # [N, S, A]
     planned: Tensor  # [N], the action that SARSA has chosen for the next step
@@ -82,8 +82,8 @@ class ActionValue(Agent):
         chosen: Any = environment.action_space
         self._first = int(observed.start)
         shape = (environment.num_envs, int(observed.n), int(chosen.n))
-        self.register_buffer("values", torch.full(shape, initial_value))
-        self.register_buffer("counts", torch.zeros(shape))
+        self.register_buffer("values", _runs_last(torch.full(shape, initial_value)))
+        self.register_buffer("counts", _runs_last(torch.zeros(shape)))
         self.register_buffer("planned", torch.full(shape[:1], _NONE))
         self.register_buffer("rows", torch.arange(shape[0]), persistent=False)
 
@@ -118,22 +118,21 @@ class ActionValue(Agent):
         return found
 
     def losses(self, batch: dict[str, Tensor], counters: Counters, keys: Keys) -> Iterator[Loss]:
-        mask, reward = batch["mask"], batch["reward"]
-        values, counts = self.values.view(-1), self.counts.view(-1)
-        place = self._place(batch["observation"][0]) + batch["action"][0]  # [N]
-        target = reward[0]
+        # As one long row each; a run's pair of state and action has a place of its own.
+        values, counts = (table.movedim(0, -1).view(-1) for table in (self.values, self.counts))
+        place = self._place(batch["observation"][0], batch["action"][0])  # [N]
+        target = batch["reward"][0]
         if self.discount > 0:
             target = target + self.discount * batch["next_value"][0]
-        counted = mask[0].to(target)
-        counts.index_add_(0, place, counted)
-        error = (target - values[place]) * counted  # [N]
-        step = self.step_size if self.step_size is not None else 1 / counts[place].clamp(min=1)
-        values.index_add_(0, place, step * error)
+        counted = batch["mask"][0].to(target)
+        value, count = values.index_select(0, place), counts.index_select(0, place) + counted
+        error = (target - value).mul_(counted)  # [N]
+        step = self.step_size if self.step_size is not None else 1 / count.clamp(min=1)
+        counts.scatter_(0, place, count)
+        values.scatter_(0, place, value + step * error)
         metrics = {"td_error": error.abs().sum() / counted.sum().clamp(min=1)}
-        for name in ("reward", "optimal"):
-            if name in batch:
-                metrics |= over_runs(name, batch[name].to(target), mask)
-        yield Loss(None, "", metrics)
+        observed: dict[str, Tensor] = {name: batch[name][0] for name in ("reward", "optimal") if name in batch}
+        yield Loss(None, "", metrics | _over_runs(observed, like=target))
 
     def optimizers(self) -> dict[str, Optimizer]:
         return {}
@@ -147,10 +146,11 @@ class ActionValue(Agent):
             values = values.masked_fill(~action_mask, -torch.inf)
         return ActionValues(values, counts)
 
-    def _place(self, observation: Tensor) -> Tensor:
-        """Return where a table's numbers for these observations begin, [N], if it is one long row."""
-        _, states, actions = self.values.shape
-        return (self.rows * states + (observation - self._first)) * actions
+    def _place(self, observation: Tensor, action: Tensor) -> Tensor:
+        """Return where a table's numbers for these pairs are, [N], if it is one long row."""
+        runs, states, actions = self.values.shape
+        pair = action if states == 1 else (observation - self._first) * actions + action
+        return torch.add(self.rows, pair, alpha=runs)
 
     def _value(self, observation: Tensor, action_mask: Tensor | None, *, going_on: Tensor) -> Tensor:
         """Return V(s'), [N]; SARSA's next action is chosen here, and taken unless the episode has ended."""
@@ -191,3 +191,19 @@ class ActionValue(Agent):
             yield OptionError("discount", found=self.discount, expected="a number in [0, 1]")
         if self.step_size is not None and not 0 < self.step_size <= 1:
             yield OptionError("step_size", found=self.step_size, expected="a number in (0, 1], or null")
+
+
+def _runs_last(table: Tensor) -> Tensor:
+    """Return a table [N, S, A] whose runs lie side by side in memory."""
+    return table.movedim(0, -1).contiguous().movedim(-1, 0)
+
+
+def _over_runs(observed: dict[str, Tensor], like: Tensor) -> dict[str, Tensor]:
+    """Return means over the runs, [N] each, and of several runs their standard errors; a dummy step holds zeros."""
+    values = torch.stack([each.to(like) for each in observed.values()])  # [M, N]
+    mean, runs = values.mean(1), values.shape[1]
+    found = dict(zip(observed, mean.unbind(), strict=True))
+    if runs > 1:  # torch.std would take twenty times as long
+        error = torch.linalg.vector_norm(values - mean[:, None], dim=1) / (runs * (runs - 1)) ** 0.5
+        found |= dict(zip((f"{name}_standard_error" for name in observed), error.unbind(), strict=True))
+    return found

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch.distributions import Distribution
 
 from framework import ActionValues, OptionError, Policy, register_policy
-from framework_plugins.policies.greedy import actions_first, greedy
+from framework_plugins.policies.greedy import MostlyGreedy
 
 
 @register_policy("epsilon_greedy")
@@ -41,4 +41,4 @@ class EpsilonGreedy(Policy):
         self.epsilon = epsilon
 
     def forward(self, observation: ActionValues) -> Distribution:  # type: ignore[override]
-        return greedy(actions_first(observation.values, observation.values.dtype), self.epsilon)
+        return MostlyGreedy(observation.values.detach().movedim(-1, 0).contiguous(), self.epsilon)

@@ -8,7 +8,7 @@ import torch
 from torch.distributions import Distribution
 
 from framework import ActionValues, OptionError, Policy, register_policy
-from framework_plugins.policies.greedy import actions_first, greedy
+from framework_plugins.policies.greedy import MostlyGreedy
 
 
 @register_policy("upper_confidence_bound")
@@ -40,9 +40,11 @@ class UpperConfidenceBound(Policy):
 
     def forward(self, observation: ActionValues) -> Distribution:  # type: ignore[override]
         dtype = observation.values.dtype
-        values, counts = actions_first(observation.values, dtype), actions_first(observation.counts, dtype)
+        # torch is slow along short rows: actions come first, [A, *batch].
+        values = observation.values.detach().movedim(-1, 0)
+        counts = observation.counts.detach().movedim(-1, 0).to(dtype).contiguous()
         # ln 1 is kept above zero: divided by a count of zero it is to be more than all else, not 0/0, in the first step
         # too; and not +∞ either, so that −∞, the value of what is not allowed, outweighs it.
         time = (counts.sum(0) + 1).log_().clamp_min_(torch.finfo(dtype).tiny)
-        bonus = torch.div(time, counts, out=counts).sqrt_().mul_(self.c).clamp_max_(torch.finfo(dtype).max)
-        return greedy(values.add_(bonus), 0.0)
+        bonus = (time / counts).sqrt_().mul_(self.c).clamp_max_(torch.finfo(dtype).max)
+        return MostlyGreedy(values.add(bonus), 0.0)

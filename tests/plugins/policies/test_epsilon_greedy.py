@@ -40,6 +40,35 @@ def test_ties_are_broken_at_random() -> None:
     assert abs(count[0].item() - 5000) < 4 * 50  # four standard deviations, √(10000/4) = 50
 
 
+@pytest.mark.parametrize("batch", [(20_000,), (100, 200)], ids=str)
+@pytest.mark.parametrize("epsilon", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("tie", [False, True])  # draws come otherwise about where there is one anywhere
+def test_what_is_drawn_has_the_probabilities(tie: bool, epsilon: float, batch: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    values = torch.randn(*batch, 4).argsort(-1).float()  # an order of its own in each row
+    if tie:
+        values.view(-1, 4)[0] = 0.0
+    policy = EpsilonGreedy(epsilon=epsilon)(ActionValues(values, values))
+    action = policy.sample()
+    assert action.shape == batch
+    assert action.dtype == torch.int64
+    # by what each action's value ranks, of which π is a function, in all rows but the first
+    rank = values.gather(-1, action[..., None]).flatten()[1:].long()
+    expected = torch.tensor([epsilon / 4] * 3 + [1 - 0.75 * epsilon])
+    deviation = (expected * (1 - expected) / len(rank)).sqrt()
+    assert ((rank.bincount(minlength=4) / len(rank) - expected).abs() <= 4 * deviation + 1e-6).all()
+
+
+@pytest.mark.parametrize("size", [(), (3,)], ids=str)
+def test_a_single_state(size: tuple[int, ...]) -> None:
+    values = torch.tensor([0.0, 2.0, 1.0])
+    policy = EpsilonGreedy(epsilon=0.0)(ActionValues(values, values))
+    values[0] = 9.0  # what is learned later does not change it
+    assert policy.sample(size).tolist() == torch.ones(size).tolist()
+    assert policy.mode == 1
+    assert policy.log_prob(torch.tensor(1)) == 0.0
+
+
 def test_what_is_not_allowed_is_not_taken() -> None:
     values = torch.tensor([[1.0, -torch.inf, 0.0, -torch.inf], [-torch.inf] * 4])
     expected = torch.tensor([[0.95, 0.0, 0.05, 0.0], [0.25] * 4])  # where none is allowed nothing is decided
