@@ -47,7 +47,7 @@ class Rollout:
     @property
     def decisions(self) -> int:
         """The number of steps that count."""
-        return int(self.mask.sum())
+        return int(self.mask.count_nonzero())
 
     def to(self, *arguments: object) -> Rollout:
         """Return it with every tensor moved."""

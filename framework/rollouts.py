@@ -168,10 +168,10 @@ class Rollouts(Experience):
                 rollout = self._collector.collect_episodes(self._explorer(), number)
             else:
                 rollout = self._collector.collect(self._explorer(), agent.steps)
-        ends = int(((rollout.terminated | rollout.truncated) & rollout.mask).sum())
+        ends = int(torch.count_nonzero((rollout.terminated | rollout.truncated) & rollout.mask))
         self._counts = (rollout.decisions, ends)
         with torch.no_grad():
-            self._digest = agent.digest(rollout.to(self._device))
+            self._digest = agent.digest(rollout if self._device.type == "cpu" else rollout.to(self._device))
         agent.train()
 
     def _explorer(self) -> Act:
