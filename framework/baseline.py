@@ -41,10 +41,12 @@ class Baseline(nn.Module, ABC):
     Attributes:
         bootstraps: whether b is an estimate of the expected return from the observation alone, so that it can stand for
             the time after a rollout is cut.
+        fewest_samples: the fewest samples K of one context that it says anything about.
         replicas: N, how many sets of parameters or averages it has, one for each of N runs side by side.
     """
 
     bootstraps: ClassVar[bool] = False
+    fewest_samples: ClassVar[int] = 1
     replicas: int = 1
 
     @abstractmethod

@@ -77,7 +77,7 @@ def prepare(
     data = build_data(recipe, data_directory)
     tried = build(recipe, data)  # whatever is wrong shows before anything is downloaded
     if data is None:
-        return _prepare_agent(recipe, tried, list(plugins), broken)
+        return _prepare_agent(recipe, tried, list(plugins), broken, place)
     learner = _examples_of(tried.learner)
     with first_on_each_node(place):  # one process downloads, and the others find what it has written
         dataset = data.load()
@@ -110,9 +110,16 @@ def prepare(
     return Prepared(recipe, built, examples, processes, trial.leaves_out, list(plugins), broken, notes)
 
 
-def _prepare_agent(recipe: Recipe, built: Built, plugins: list[Path], broken: list[BrokenPlugin]) -> Prepared:
+def _prepare_agent(
+    recipe: Recipe, built: Built, plugins: list[Path], broken: list[BrokenPlugin], place: Place | None
+) -> Prepared:
     """Make an agent ready; its environments are stepped in one process, which is also the one that learns."""
-    if problems := [*agent_problems(recipe, built), *_device_problems(recipe, built, None)]:
+    problems = [*agent_problems(recipe, built), *_device_problems(recipe, built, None)]
+    if place is not None and place.world_size > 1:
+        message = f"learner {recipe.learner.entry.name!r} acts in environments, in one process"
+        found, write = f"{place.world_size} processes, started together", "fw run, without torchrun or srun"
+        problems.append(Problem(message, "", found, "one process", write))
+    if problems:
         raise RecipeError(problems)
     try:
         rollouts = Rollouts(agent=_agent_of(built.learner), seed=recipe.seed)
@@ -140,6 +147,9 @@ def agent_problems(recipe: Recipe, built: Built) -> Iterator[Problem]:
     yield from _judging_problems(recipe, limits, agent)
     if limits.gradient_clip is not None and not agent.optimizers():
         where, message = "trainer.gradient_clip", f"learner {recipe.learner.entry.name!r} has no gradients"
+        yield Problem(message, where, str(limits.gradient_clip), "null", "null", recipe.mark(where))
+    elif limits.gradient_clip is not None and agent.environment.independent:
+        where, message = "trainer.gradient_clip", "the norm would be of the gradients of all runs together"
         yield Problem(message, where, str(limits.gradient_clip), "null", "null", recipe.mark(where))
     alone = {"devices": ("auto", 1), "num_nodes": (1,), "precision": (32,)}
     for option, allowed in alone.items():

@@ -20,6 +20,7 @@ from framework.prepare import Prepared, prepare
 from framework.run import Outcome, train
 from framework.run_directory import RunDirectory
 from framework.schema import Part, Weighted
+from framework.trainer import LIMITS
 
 FIXED = ("data", "environment", "seed", "name", "learner")  # what makes it another run
 
@@ -156,7 +157,8 @@ def _other_objective(prepared: Prepared, state: dict[str, Any]) -> list[str]:
     position, limits = Position.of(state["position"]), prepared.built.trainer
     if position.has_reached(limits, time_is_up=position.has_run_out(limits)):
         message = "the run is at its end, and nothing would be trained under what is changed"
-        expected, write = "a later end beside it", "trainer.max_epochs=…"
+        limit = next((name for name in LIMITS if getattr(limits, name) is not None), LIMITS[0])
+        expected, write = "a later end beside it", f"trainer.{limit}=…"
         raise RecipeError([Problem(message, found=", ".join(changed), expected=expected, write=write)])
     # Sums of other metrics, and a best value of another objective, would be compared with the new ones.
     empty = {"window": {}, "window_steps": 0, "window_seconds": 0.0}

@@ -56,7 +56,8 @@ class Update(nn.Module, ABC):
         minibatches: into how many equal parts, shuffled anew in each pass; with 1, it stays whole and in order.
         normalize_advantages: whether the advantages of each minibatch are brought to mean 0 and standard deviation 1.
         sums_episodes: whether losses are summed over an episode's steps and averaged over episodes, as the gradient of
-            the expected return has it; otherwise they are averaged over steps.
+            the expected return has it; otherwise they are averaged over steps. Of T steps in each environment, over
+            the environments. Not with several minibatches.
         compares: whether it needs the policy as it was when the actions were taken.
     """
 

@@ -28,7 +28,8 @@ from framework.tape import Act
 from framework.trunk import Trunk
 from framework.update import Decisions, Update, mean_of
 
-AT_ONCE = 2_048  # observations through a network at a time, where no gradient is needed
+AT_ONCE = 2_048  # images through a network at a time, where no gradient is needed
+BASELINE_WEIGHT = 0.5
 _SMALL = 1e-8  # keeps a standard deviation of 0 from dividing
 
 Optimizing = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -91,7 +92,7 @@ class PolicyGradient(Agent):
         trace: float = 1.0,
         discount_weighting: bool = False,
         entropy: float | Schedule = 0.0,
-        baseline_weight: float = 0.5,
+        baseline_weight: float = BASELINE_WEIGHT,
     ) -> None:
         super().__init__()
         self.environment, self.evaluation = environment, evaluation
@@ -148,6 +149,10 @@ class PolicyGradient(Agent):
         if rollout.action_mask is not None:
             digest["action_mask"] = action_mask = rollout.action_mask[:-1]
         policy = self._distribution(features[:-1], action_mask)
+        if policy.batch_shape != mask.shape:
+            found = f"a distribution of batch shape {list(policy.batch_shape)} for {list(mask.shape)} observations"
+            expected = "one action each: torch.distributions.Independent makes batch dimensions part of the event"
+            raise IncompatibleParts([OptionError("policy", found=found, expected=expected)])
         digest["acting_log_prob"] = policy.log_prob(rollout.action)
         digest |= self._advantages(rollout, reward, features)
         if self.environment.independent:
@@ -181,7 +186,7 @@ class PolicyGradient(Agent):
         total = _over(count, loss, mask)
         weight = value_at(self.entropy, counters)
         with nullcontext() if weight != 0 else torch.no_grad():
-            entropy = _entropy(policy, log_prob)
+            entropy = _entropy(policy, log_prob, learned=weight != 0)
         metrics = {"entropy": decisions.mean(entropy), **metrics, **self._rewards_of(batch)}
         if weight != 0:
             total = total - weight * _over(count, entropy, mask)
@@ -256,7 +261,7 @@ class PolicyGradient(Agent):
             after[tuple(rollout.end_rows.T)] = rollout.end_observations
             next_values = self._values(self._in_parts(self._features, after))
         elif len(rollout.end_rows):
-            last = self._values(self._in_parts(self._features, rollout.end_observations)[None])[0]  # [E]
+            last = self._values(self._in_parts(self._features, rollout.end_observations[None]))[0]  # [E]
             next_values[tuple(rollout.end_rows.T)] = last
         advantage, returns = generalized_advantages(
             reward, values[:-1], **ends, next_values=next_values, discount=self.discount, trace=self.trace
@@ -293,7 +298,8 @@ class PolicyGradient(Agent):
 
     def _in_parts(self, function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         """Return a function's values of rows [T, ...], some at a time: what a large network makes of all is larger."""
-        size = max(1, AT_ONCE // max(1, rows[0].numel() // max(1, rows.shape[-1]))) if rows.dim() > 3 else len(rows)
+        is_large = rows.dim() > 3  # [T, N, rows, columns, channels], images
+        size = max(1, AT_ONCE // rows.shape[1]) if is_large else len(rows)
         if len(rows) <= size:
             return function(rows)
         return torch.cat([function(part) for part in rows.split(size)])
@@ -332,7 +338,18 @@ class PolicyGradient(Agent):
                 expected="whole episodes, a discount of 0, or a baseline that is a value function",
                 write="baseline: {name: value}",
             )
-        if self.baseline_optimizer is not None and (not isinstance(self.baseline, FittedBaseline) or self.trunk):
+        fits = isinstance(self.baseline, FittedBaseline)
+        if self.baseline_weight != BASELINE_WEIGHT and not fits:
+            expected = "a baseline that is fitted: nothing else has a loss"
+            yield OptionError("baseline_weight", found=self.baseline_weight, expected=expected)
+        if self.baseline is not None and self.environment.num_envs < self.baseline.fewest_samples:
+            found, fewest = f"{type(self.baseline).__name__} with one environment", self.baseline.fewest_samples
+            expected = f"{fewest} environments or more: it compares them with each other"
+            yield OptionError("baseline", found=found, expected=expected, write=f"environment.num_envs={fewest}")
+        if self.update.sums_episodes and self.minibatches > 1:
+            expected = "1: what is summed over episodes is not cut into parts"
+            yield OptionError("update.minibatches", found=self.minibatches, expected=expected)
+        if self.baseline_optimizer is not None and (not fits or self.trunk):
             found = "a shared trunk, which has one optimiser" if self.trunk else "a baseline that fits nothing"
             yield OptionError("baseline_optimizer", found=found, expected="a baseline with parameters of its own")
         if self.steps is not None and self.minibatches > (steps := self.steps * self.environment.num_envs):
@@ -384,12 +401,24 @@ def over_runs(name: str, values: Tensor, mask: Tensor) -> dict[str, Tensor]:
     return {name: mean, f"{name}_standard_error": deviation / len(means) ** 0.5}
 
 
-def _entropy(policy: Distribution, log_prob: Tensor) -> Tensor:
-    """Return the entropy [*batch], nats; of one without a closed form its estimate from the actions that were taken."""
+def _entropy(policy: Distribution, log_prob: Tensor, *, learned: bool) -> Tensor:
+    """Return the entropy [*batch], nats; of a policy without a closed form an estimate.
+
+    The estimate is −log π of the actions that were taken, which has the right value and no gradient but noise (that of
+    log π has the mean 0). Where it is learned from, the actions are new ones, reparametrised.
+
+    Raises:
+        IncompatibleParts: it is learned from, and there is neither a closed form nor a reparametrisation.
+    """
     try:
         return policy.entropy()
     except NotImplementedError:
-        return -log_prob
+        if not learned:
+            return -log_prob
+        if policy.has_rsample:
+            return -policy.log_prob(policy.rsample())
+    found, expected = type(policy).__name__, "0 for a policy whose entropy has no closed form and no reparametrisation"
+    raise IncompatibleParts([OptionError("entropy", found=f"a weight on the entropy of a {found}", expected=expected)])
 
 
 def _masked(values: Tensor, mask: Tensor) -> Tensor:

@@ -32,6 +32,8 @@ class LeaveOneOut(Baseline):
         https://openreview.net/forum?id=r1lgTGL5DE.
     """
 
+    fewest_samples = 2
+
     def __init__(self, *, replicas: int = 1) -> None:
         super().__init__()
         if replicas != 1:

@@ -25,7 +25,7 @@ class ConvTrunk(Trunk):
         hidden: units of a last, fully connected layer, activated too: F; None is none, and F all that comes out.
 
     Raises:
-        OptionError: the observations are no images, a layer without units.
+        OptionError: the observations are no images, or have their channels first; a layer without units.
     """
 
     def __init__(
@@ -45,6 +45,12 @@ class ConvTrunk(Trunk):
                 write="trunk: {name: mlp}",
             )
         rows, columns, planes = observation_space.shape
+        if planes > max(rows, columns):
+            raise OptionError(
+                "observation_space",
+                found=f"images of shape {observation_space.shape}, with more channels than rows and columns",
+                expected="(rows, columns, channels): channels come last",
+            )
         image = (planes, rows, columns)
         self.is_of_bytes = observation_space.dtype == np.uint8
         self.layers = conv(image, channels, activation=activation)

@@ -22,7 +22,8 @@ class Reinforce(Update):
     means nothing.
 
     Args:
-        steps: T, of a rollout in each environment; None (null) is a whole episode in each.
+        steps: T, of a rollout in each environment, whose losses are then summed over T and averaged over environments;
+            None (null) is a whole episode in each.
         average: over `episodes`, whose steps are summed, or over `steps`.
         normalize_advantages: whether the advantages of a rollout are brought to mean 0 and standard deviation 1.
 
