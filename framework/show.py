@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from framework.agent import Agent
 from framework.build import Built, build, build_data
 from framework.discovery import BrokenPlugin, load_plugins
 from framework.document import dump_document
@@ -52,6 +53,8 @@ def describe_recipe(recipe: Recipe, learner: Learner) -> str:
         implied = {"reconstruction": 1.0, **objective.implied_coefficients()}
         lines.append("which puts, at the final weights, on")
         lines += [f"  {quantity:<30}{coefficient:g}" for quantity, coefficient in implied.items()]
+    if isinstance(learner, Agent):
+        lines.append(f"objective: {learner.formula}")
     lines += [f"note: {note}" for note in learner.notes]
     return "\n".join([*lines, "", "references:", *(f"  {paper}" for paper in references(recipe))])
 
@@ -61,9 +64,9 @@ def references(recipe: Recipe) -> list[str]:
     found = []
     for part in _parts([part for part in (recipe.data, recipe.learner) if part is not None]):
         documentation = inspect.getdoc(part.entry.factory) or ""
-        for section in re.findall(r"^Reference: (.*?)(?=^\S|\Z)", documentation, re.MULTILINE | re.DOTALL):
+        for section in re.findall(r"^Reference: (.*?)(?=\n\s*\n|\Z)", documentation, re.MULTILINE | re.DOTALL):
             found += [" ".join(paper.split()) for paper in section.split(";")]
-    return list(dict.fromkeys(found))
+    return [paper for paper in dict.fromkeys(found) if not paper.startswith("http")]  # a bare address is no paper
 
 
 def _parts(value: Any) -> Iterator[Part]:
