@@ -56,7 +56,7 @@ def freeze(
         RecipeError: the recipe is wrong, or is of no policy gradient; a run with what is for recipes.
         KeyboardInterrupt: training was stopped.
     """
-    if path.is_dir():
+    if not _is_recipe(path):
         given = [*overrides, *(["--steps"] if steps is not None else []), *map(str, plugins)]
         if given:
             problem = Problem("a run is taken as it is", found=" ".join(given), expected="a recipe, to change it")
@@ -78,6 +78,11 @@ def freeze(
         raise KeyboardInterrupt
     agent = _policy_gradient(prepared.built.learner, path).cpu().eval()
     return Frozen(agent, recipe.name, summary["env_steps"], None, prepared.notes)
+
+
+def _is_recipe(path: Path) -> bool:
+    """Return whether this is a file, or what is not there is called like one; anything else is a run, or none."""
+    return path.is_file() or (path.suffix in (".yaml", ".yml") and not path.is_dir())
 
 
 def _policy_gradient(learner: Learner, path: Path) -> PolicyGradient:

@@ -15,6 +15,7 @@ from framework.data import Data, DataError, Dataset, Source, default_directory
 from framework.discovery import load_plugins
 from framework.errors import Problem, RecipeError
 from framework.files import sha256
+from framework.group_directory import GroupDirectory
 from framework.learner import Learner
 from framework.run_directory import RunDirectory
 from framework.schedule import Counters
@@ -121,10 +122,13 @@ def open_run(path: Path) -> RunDirectory:
     """Return a run directory that is there.
 
     Raises:
-        RecipeError: it is not.
+        RecipeError: it is not, or it is a group's, whose runs are in it.
     """
     directory = RunDirectory(path)
     if not directory.environment.is_file():
+        if runs := GroupDirectory(path).seeds():
+            message, write = f"{path} is a group of runs, one for each seed", str(path / f"seed-{runs[0]}")
+            raise RecipeError([Problem(message, expected="one of its runs", write=write)])
         raise RecipeError([Problem(f"{path}: no run directory", expected="a directory that `fw run` made")])
     return directory
 

@@ -59,6 +59,15 @@ def test_a_run_is_taken_as_it_is(tmp_path: Path) -> None:
         freeze(tmp_path, [], None, [], tmp_path)
 
 
+def test_what_is_called_no_recipe_is_looked_for_among_the_runs(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"cartpole/nope: no run directory\n +expected: +a directory that `fw run`"):
+        freeze(tmp_path / "cartpole" / "nope", [], None, [], tmp_path)
+    with pytest.raises(RecipeError, match=r"nope\.yaml.*cannot be read"):
+        freeze(tmp_path / "nope.yaml", [], None, [], tmp_path)
+    plain = written(tmp_path, CORRIDOR).rename(tmp_path / "corridor")
+    assert freeze(plain, [], None, [], tmp_path).name == "corridor"
+
+
 def test_no_steps_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"--steps: this value is refused\n +found: +0\n +expected: +1 or more"):
         freeze(written(tmp_path, CORRIDOR), [], 0, [], tmp_path)

@@ -15,6 +15,7 @@ from framework import checkpoint, loading
 from framework.checkpoint import CheckpointError
 from framework.data import DataError
 from framework.errors import RecipeError
+from framework.resume import prepare_resumption
 from framework.learners.latent import Latent
 from framework.learners.policy_gradient import PolicyGradient
 from framework_plugins.data.digits import Digits
@@ -133,6 +134,16 @@ def test_weights_in_float64_stay_that(tmp_path: Path) -> None:
 def test_what_is_no_run_is_said() -> None:
     with pytest.raises(RecipeError, match=r"nowhere: no run directory\n +expected: +a directory that `fw run` made"):
         framework.load("nowhere")
+
+
+def test_a_group_is_named_as_one_and_a_run_in_it(tmp_path: Path) -> None:
+    for seed in (10, 3):
+        (tmp_path / f"seed-{seed}").mkdir()
+    message = r" is a group of runs, one for each seed\n +expected: +one of its runs\n +write: +\S+/seed-3\n"
+    with pytest.raises(RecipeError, match=message):
+        framework.load(tmp_path)
+    with pytest.raises(RecipeError, match=message):
+        prepare_resumption(tmp_path, [], tmp_path)
 
 
 def test_a_checkpoint_that_is_not_there_is_named(cartpole: Path, tmp_path: Path) -> None:
