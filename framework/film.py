@@ -17,6 +17,7 @@ Picture = NDArray[np.uint8]  # [H, W, 3]
 
 WIDEST = 400  # pixels
 MOST = {".gif": 300, ".mp4": 6_000}  # pictures in a file: a GIF shows each for itself, an MP4 what changes
+LONGEST_SHOWN = 1000  # milliseconds for a GIF's picture: 300 that look alike become one, and its time fits 16 bits
 _TICK = 10  # milliseconds, which a GIF counts in; browsers slow down what is shown for fewer than two of them
 
 
@@ -67,13 +68,14 @@ class Film:
         """Write the file, and return how many seconds it lasts. Of pictures that are alike in a row a GIF holds one.
 
         Args:
-            pictures_per_second: in the file; a GIF shows at most 50, each for a whole number of hundredths of a second.
+            pictures_per_second: in the file; a GIF shows at most 50, each for a whole number of hundredths of a second
+                and for no more than one second.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.suffix == ".mp4":
             self._write_mp4(pictures_per_second)
             return len(self.pictures) / pictures_per_second
-        duration = max(2, round(1000 / pictures_per_second / _TICK)) * _TICK
+        duration = min(LONGEST_SHOWN, max(2, round(1000 / pictures_per_second / _TICK)) * _TICK)
         first, *others = self.pictures
         with atomic(self.path) as file:
             first.save(file, format="GIF", save_all=True, append_images=others, duration=duration, loop=0)

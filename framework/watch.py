@@ -16,7 +16,7 @@ import torch
 from framework.agent import Agent
 from framework.environment import Environment
 from framework.environment_variable import environment_variable
-from framework.episodes import LONGEST, Episode
+from framework.episodes import Episode
 from framework.errors import Problem, RecipeError
 from framework.film import Film
 from framework.loading import load_run
@@ -26,6 +26,8 @@ from framework.tape import preparation
 STREAM = "fw watch"
 PICTURES_PER_SECOND = 30.0  # of an environment that does not say
 MODE = "rgb_array"
+MOST_STEPS = 10_000  # filmed of an episode that does not end
+FASTER = 1.2  # times, from which on a film is called sped up: a GIF's pictures last whole hundredths of a second
 
 One = gymnasium.Env[Any, Any]
 
@@ -39,7 +41,9 @@ class Watched:
         pictures: how many are in it.
         every: one of how many steps they show.
         seconds: how long it lasts.
+        sped_up: how many times faster time passes in it than it was meant to.
         episodes: the return and the length of each.
+        cut: the numbers of those that were not filmed to their end, from 1.
         notes: what a reader should know, a sentence each.
     """
 
@@ -47,14 +51,18 @@ class Watched:
     pictures: int
     every: int
     seconds: float
+    sped_up: float
     episodes: list[Episode]
+    cut: list[int]
     notes: list[str]
 
     def __str__(self) -> str:
         thinned = "" if self.every == 1 else f", one of {self.every} steps"
-        lines = [f"{self.path}: {self.pictures} pictures{thinned}, {self.seconds:.1f} s"]
+        faster = "" if self.sped_up < FASTER else f", sped up {self.sped_up:.3g} times"
+        lines = [f"{self.path}: {self.pictures} pictures{thinned}, {self.seconds:.1f} s{faster}"]
         lines += [
-            f"  episode {number}: return {total:g}, {length} steps" + (" (cut off)" if length == LONGEST else "")
+            f"  episode {number}: return {total:g}, {length:,} steps"
+            + (", where filming was cut: it had not ended" if number in self.cut else "")
             for number, (total, length) in enumerate(self.episodes, 1)
         ]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
@@ -71,7 +79,8 @@ def watch(
 ) -> Watched:
     """Film whole episodes of a run's agent.
 
-    Where environments are runs of their own, the first one's agent is filmed.
+    Where environments are runs of their own, the first one's agent is filmed. An episode that does not end is filmed
+    for 10,000 steps.
 
     Args:
         path: the run directory.
@@ -96,9 +105,18 @@ def watch(
     film = Film(out or loaded.directory.figures / "episode.gif")
     with _drawn(agent.environment) as one:
         played = [_play(agent, one, film, seed, number, greedy=not sampled) for number in range(episodes)]
-        pace = float(one.metadata.get("render_fps") or PICTURES_PER_SECOND)
-    seconds = film.write(pictures_per_second or pace / film.every)
-    return Watched(film.path, len(film.pictures), film.every, seconds, played, loaded.notes)
+        pace = pictures_per_second or float(one.metadata.get("render_fps") or PICTURES_PER_SECOND) / film.every
+    seconds = film.write(pace)
+    return Watched(
+        path=film.path,
+        pictures=len(film.pictures),
+        every=film.every,
+        seconds=seconds,
+        sped_up=len(film.pictures) / pace / seconds,
+        episodes=[episode for episode, _ in played],
+        cut=[number for number, (_, ended) in enumerate(played, 1) if not ended],
+        notes=loaded.notes,
+    )
 
 
 @contextmanager
@@ -127,8 +145,8 @@ def _drawn(environment: Environment) -> Iterator[One]:
 
 
 @torch.no_grad()
-def _play(agent: Agent, one: One, film: Film, seed: int, number: int, *, greedy: bool) -> Episode:
-    """Play and film one episode, from the first observation to what the last step led to."""
+def _play(agent: Agent, one: One, film: Film, seed: int, number: int, *, greedy: bool) -> tuple[Episode, bool]:
+    """Play and film one episode, from the first observation to what the last step led to; tell whether it ended."""
     runs = agent.environment.num_envs if agent.environment.independent else 1
     prepared = preparation(one.action_space)
     rekey(seed, STREAM, number)
@@ -138,8 +156,8 @@ def _play(agent: Agent, one: One, film: Film, seed: int, number: int, *, greedy:
         if film.wants_next() or ended:
             picture: Any = one.render()
             film.take(picture)
-        if ended or length == LONGEST:
-            return total, length
+        if ended or length == MOST_STEPS:
+            return (total, length), ended
         seen = torch.as_tensor(np.asarray(observation)[None]).expand(runs, *np.shape(observation))
         seen = seen.float() if seen.is_floating_point() else seen
         mask = info.get("action_mask")

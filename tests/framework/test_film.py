@@ -59,6 +59,19 @@ def test_a_gif_is_no_faster_than_browsers_show(tmp_path: Path) -> None:
     assert shot(tmp_path / "a.gif", 10).write(4) == pytest.approx(2.5)
 
 
+def test_pictures_that_all_look_alike_are_shown_for_no_more_than_a_second_each(tmp_path: Path) -> None:
+    made = Film(tmp_path / "a.gif")
+    for _ in range(5_000):
+        if made.wants_next():
+            made.take(picture(0))
+    assert made.every == 32
+    # A GIF holds one picture of them, whose time in hundredths of a second has 16 bits: 157 · 8 s would be too much.
+    assert made.write(4 / made.every) == len(made.pictures) == 157
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.info["duration"] == 157_000
+    assert film.MOST[".gif"] * film.LONGEST_SHOWN < 10 * 2**16
+
+
 def test_other_formats_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"--out: a film is a GIF or an MP4\n.*a\.avi\n.*ends in \.gif or \.mp4"):
         Film(tmp_path / "a.avi")

@@ -21,6 +21,18 @@ from tests.framework.small_runs import CARTPOLE, CORRIDOR, DIGITS, LAKE, SOLVED_
 
 pytest.importorskip("pygame")
 
+STUCK = """
+name: stuck
+seed: 0
+learner: action_value
+environment: {id: CliffWalking-v1, num_envs: 1}
+policy: {name: epsilon_greedy, epsilon: 0.1}
+target: q_learning
+step_size: 1.0e-9
+discount: 1.0
+trainer: {max_env_steps: 1}
+"""
+
 
 @pytest.fixture(scope="module")
 def cartpole(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -87,6 +99,19 @@ def test_a_long_film_is_thinned_out_and_passes_in_the_same_time(
     assert watched.pictures <= 8
     assert watched.seconds == pytest.approx(watched.pictures * 2 / 4)
     assert "pictures, one of 2 steps, " in str(watched)
+
+
+def test_an_episode_without_an_end_is_cut_and_the_film_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = trained(tmp_path, STUCK)  # the likeliest action leads into the cliff, and back to the start
+    monkeypatch.setattr("framework.watch.MOST_STEPS", 2_000)
+    watched = watch(run)
+    assert watched.episodes == [(-200_000.0, 2_000)]
+    assert watched.every == 8
+    assert watched.seconds == watched.pictures == 251  # at CliffWalking's 4 steps a second they would be 2 s each
+    assert str(watched).splitlines() == [
+        f"{watched.path}: 251 pictures, one of 8 steps, 251.0 s, sped up 2 times",
+        "  episode 1: return -200000, 2,000 steps, where filming was cut: it had not ended",
+    ]
 
 
 def test_pictures_per_second_can_be_chosen(lake: Path, tmp_path: Path) -> None:
