@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -20,7 +21,7 @@ from framework.canvas import FAINT, INK, new_figure, save, style
 from framework.learning_curves import NATS, SPLITS
 
 AXES = {"env_steps": "environment steps", "step": "optimiser steps"}  # the first that the records have
-LEADING = ("return", "objective", "elbo", "reconstruction")
+LEADING = ("return", "reward", "optimal", "objective", "elbo", "reconstruction")
 MOST = 3  # panels
 POINTS = 200  # of an axis that the runs do not share
 DRAWN = ("train", "validation", "evaluation")  # a test is one point, and in the summary
@@ -63,17 +64,12 @@ def draw_group_curves(records: Mapping[int, Sequence[Mapping[str, Any]]], path: 
     if not panels:
         return None
     figure = new_figure(max(6.8, 4.4 * len(panels)), 3.6)
-    interpolated = False
+    bands: list[dict[str, Band | None]] = []
     for axes, (name, curves) in zip(figure.subplots(1, len(panels), squeeze=False).flat, panels.items(), strict=True):
-        interpolated |= _draw_panel(axes, name, curves, len(records))
+        bands.append(_draw_panel(axes, name, curves, len(records)))
         axes.set_xlabel(AXES[axis])
-    splits = [split for split in DRAWN if any(split in curves for curves in panels.values())]
-    handles: list[Artist] = [Line2D([], [], color=SPLITS[split]) for split in splits]
-    handles += [Patch(color=FAINT, alpha=0.3), Line2D([], [], color=FAINT, linewidth=0.6, alpha=0.6)]
-    mean = "mean of 1 seed" if len(records) == 1 else f"mean of {len(records)} seeds"
-    names = [*(f"{split}, {mean}" for split in splits), "± 1 standard error", "single runs"]
-    figure.legend(handles, names, loc="outside upper left", ncols=len(names), frameon=False, fontsize=8)
-    if interpolated:
+    _add_legend(figure, bands, len(records))
+    if any(band is not None and band.interpolated for panel in bands for band in panel.values()):
         note = f"interpolated linearly at {POINTS} places of the range that all runs share"
         figure.supxlabel(note, x=0.99, ha="right", fontsize=7, color=FAINT)
     return save(figure, path)
@@ -132,20 +128,40 @@ def _curve(points: Mapping[float, Sequence[float]]) -> Curve:
     return np.array(places, dtype=np.float64), np.array([np.mean(points[place]) for place in places])
 
 
-def _draw_panel(axes: Axes, name: str, curves: Mapping[str, Sequence[Curve]], count: int) -> bool:
-    """Draw one metric of `count` runs; return whether its curves had to be interpolated."""
+def _add_legend(figure: Figure, bands: Sequence[Mapping[str, Band | None]], count: int) -> None:
+    """Name what was drawn: a split's mean or, where its runs share no range in any panel, its single runs alone."""
+    mean = "mean of 1 seed" if count == 1 else f"mean of {count} seeds"
+    handles: list[Artist] = []
+    names: list[str] = []
+    for split in DRAWN:
+        found = [panel[split] for panel in bands if split in panel]
+        if any(band is not None for band in found):
+            handles.append(Line2D([], [], color=SPLITS[split]))
+            names.append(f"{split}, {mean}")
+        elif found:
+            handles.append(Line2D([], [], color=SPLITS[split], linewidth=0.6, alpha=0.6, marker="o", markersize=2))
+            names.append(f"{split}, single runs")
+    if any(band is not None for panel in bands for band in panel.values()):
+        handles += [Patch(color=FAINT, alpha=0.3), Line2D([], [], color=FAINT, linewidth=0.6, alpha=0.6)]
+        names += ["± 1 standard error", "single runs"]
+    figure.legend(handles, names, loc="outside upper left", ncols=len(names), frameon=False, fontsize=8)
+
+
+def _draw_panel(
+    axes: Axes, name: str, curves: Mapping[str, Sequence[Curve]], count: int
+) -> dict[str, Band | None]:
+    """Draw one metric of `count` runs; return the mean that was drawn of each split, None where there is none."""
     style(axes)
     axes.grid(axis="y", color="#eceef0", linewidth=0.8)
-    interpolated = False
+    bands: dict[str, Band | None] = {}
     for split, runs in curves.items():
         colour, marker = SPLITS[split], "" if split == "train" else "o"
         for places, values in runs:
             alone = marker or ("o" if len(places) == 1 else "")
             axes.plot(places, values, color=colour, linewidth=0.6, alpha=0.35, marker=alone, markersize=2)
-        band = average(runs)
+        bands[split] = band = average(runs)
         if band is None:
             continue
-        interpolated |= band.interpolated
         shown = "" if band.interpolated else marker
         axes.fill_between(
             band.places, band.mean - band.error, band.mean + band.error, color=colour, alpha=0.2, linewidth=0
@@ -157,4 +173,4 @@ def _draw_panel(axes: Axes, name: str, curves: Mapping[str, Sequence[Curve]], co
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    return interpolated
+    return bands

@@ -9,7 +9,9 @@ from typing import Any
 from framework.statistics import CONFIDENCE, RESAMPLES, describe
 
 SPLITS = ("test", "evaluation", "validation", "train", "throughput")
-HEADLINES = ("return", "objective")  # the number that tells most about a run, where it has one of that name
+HEADLINES = ("return", "objective", "reward", "optimal")  # what tells most about a run, the first that it has
+ERROR = "_standard_error"  # what the name of a number that is one within a run ends with
+FEW = 5  # runs, below which a bootstrap's interval misses the truth much more often than it says
 
 
 def summarize_group(
@@ -56,9 +58,9 @@ def headline(summary: Mapping[str, Any]) -> str:
 
 
 def table(summary: Mapping[str, Any]) -> list[str]:
-    """Return a group's metrics as the lines of a table."""
+    """Return a group's metrics as the lines of a table; what is uncertain within a run is in summary.json."""
     rows = [["", "mean", "std", "95 % of mean", "IQM", "95 % of IQM", "n"]]
-    for name, found in summary["metrics"].items():
+    for name, found in _shown_metrics(summary):
         rows.append(
             [
                 name,
@@ -77,11 +79,19 @@ def table(summary: Mapping[str, Any]) -> list[str]:
 def gaps(summary: Mapping[str, Any]) -> list[str]:
     """Return a sentence for everything that a table of means would hide."""
     found = [f"seed {seed} is missing: {reason}" for seed, reason in summary["missing"].items()]
-    for name, metric in summary["metrics"].items():
+    for name, metric in _shown_metrics(summary):
         if metric["without"]:
             count, seeds = metric["n"] + len(metric["without"]), ", ".join(map(str, metric["without"]))
             found.append(f"{name} is over {metric['n']} of {count} runs; there is none in seed {seeds}")
     return [*found, *summary["fallbacks"]]
+
+
+def caution(summary: Mapping[str, Any]) -> str:
+    """Return what to know of the intervals of few runs, or "" where there are none or enough runs."""
+    counts = [found["n"] for _, found in _shown_metrics(summary)]
+    if not 1 < max(counts, default=0) < FEW:
+        return ""
+    return f"the intervals are of {max(counts)} runs: they are too narrow, and miss the truth more often than 1 in 20"
 
 
 def shown(value: float | None) -> str:
@@ -93,6 +103,10 @@ def shown(value: float | None) -> str:
 
 def _interval(ends: Iterable[float] | None) -> str:
     return "–" if ends is None else f"[{', '.join(map(shown, ends))}]"
+
+
+def _shown_metrics(summary: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [(name, found) for name, found in summary["metrics"].items() if not name.endswith(ERROR)]
 
 
 def _metrics(summary: Mapping[str, Any]) -> dict[str, float]:

@@ -24,7 +24,7 @@ LEADING = (*PERFORMANCE, "objective", "elbo", "reconstruction")  # the first pan
 NATS = ("objective", "elbo", "reconstruction", "kl", "entropy")  # the other divergences have units of their own
 UNITS = {**dict.fromkeys(NATS, "nats"), "value_loss": "squared reward", "length": "steps"}
 ERROR = "_standard_error"  # what the name of a metric's standard error ends with
-WINDOW = 20  # records in the moving mean of the return, or a fifth of them where they are fewer than 100
+WINDOW = 21  # records in the centred mean of the return, or a fifth of them where they are fewer than 105
 POINTS = 2_000  # of a curve; of more some are averaged into one
 CROWDED = 200  # points, above which a noisy line is thin: it would hide its band
 
@@ -51,8 +51,8 @@ def draw_learning_curves(records: Sequence[Mapping[str, Any]], folder: Path) -> 
     """Draw every metric over the steps, a panel each; training, validation or evaluation, and test in one panel.
 
     An axis that would be filled by the first steps leaves them out, and says where the curve begins. An agent's metrics
-    are over environment steps, if it took any, with a band of one standard error to each side; returns have a moving
-    mean. Where an agent has more than 2,000 records some are averaged, and it says how many.
+    are over environment steps, if it took any, with a band of one standard error to each side; returns have a centred
+    moving mean. Where an agent has more than 2,000 records some are averaged, and it says how many.
 
     Args:
         records: the lines of metrics.jsonl.
@@ -93,16 +93,18 @@ def draw_learning_curves(records: Sequence[Mapping[str, Any]], folder: Path) -> 
     return save(figure, folder / "learning_curves.png")
 
 
-def moving_mean(values: Array, window: int) -> Array:
-    """Return the mean of each value and those before it, `window` in all; at the beginning, of as many as there are.
+def centred_mean(values: Array, window: int) -> Array:
+    """Return the mean of each value and as many before as after it, `window` in all, an odd number; at both ends, of
+    those of them that there are. What rises evenly stays where it is: a mean of what came before would trail behind.
 
     Example:
-        >>> moving_mean(np.array([1.0, 3.0, 5.0, 7.0]), 3)
-        array([1., 2., 3., 5.])
+        >>> centred_mean(np.array([1.0, 3.0, 5.0, 7.0]), 3)
+        array([2., 3., 5., 6.])
     """
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(0, ends - window)
+    places = np.arange(len(values))
+    starts = np.maximum(0, places - window // 2)
+    ends = np.minimum(len(values), places + window // 2 + 1)
     means: Array = (sums[ends] - sums[starts]) / (ends - starts)
     return means
 
@@ -172,7 +174,8 @@ def _agent_panel(axes: Axes, name: str, lines: Mapping[str, Line]) -> None:
 def _train_line(axes: Axes, name: str, line: Line) -> list[str]:
     """Draw a line with its band, of the return both faint below a moving mean; return what has to be said of it."""
     notes: list[str] = []
-    window = min(WINDOW, len(line.values) // 5) if name == "return" else 1
+    fifth = len(line.values) // 5
+    window = min(WINDOW, fifth - 1 + fifth % 2) if name == "return" else 1  # odd
     count = -(-len(line.values) // POINTS)
     places, values, errors = (thinned(each, count) for each in (line.places, line.values, line.errors))
     smooth, crowded = window > 1, len(places) > CROWDED
@@ -184,8 +187,8 @@ def _train_line(axes: Axes, name: str, line: Line) -> list[str]:
     width, opacity = 0.7 if smooth or crowded else 1.5, 0.4 if smooth else 1.0
     axes.plot(places, values, color=colour, linewidth=width, alpha=opacity, marker=alone, markersize=3)
     if smooth:
-        axes.plot(places, thinned(moving_mean(line.values, window), count), color=colour, linewidth=1.6)
-        notes.append(f"bold: mean of {window} records")
+        axes.plot(places, thinned(centred_mean(line.values, window), count), color=colour, linewidth=1.6)
+        notes.append(f"bold: centred mean of {window} records")
     if count > 1:
         notes.append(f"points: means of {count}")
     return notes

@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from framework.agent import Agent
 from framework.examples import Examples
 from framework.prepare import Prepared, objectives
 from framework.run_directory import RunDirectory
@@ -20,6 +21,7 @@ from framework.schedule import Counters
 
 # The bar is drawn when a record comes, and not by a thread that would take time from training.
 REDRAW_SECONDS = 0.25
+PERFORMANCE = ("return", "reward", "optimal")  # what an agent is for
 
 
 class ProgressReport:
@@ -89,7 +91,8 @@ class ProgressReport:
         self._bar.refresh()
 
     def _line(self, record: Mapping[str, Any]) -> str:
-        fields = [self._stage(record)[0], f"step {record['step']}"]
+        fields = [stage] if (stage := self._stage(record)[0]) else []
+        fields.append(f"step {record['step']}")
         if self._train:
             fields.append(f"train {_parts('train', self._train)}")
         split = self._experience.judged_on
@@ -106,8 +109,9 @@ class ProgressReport:
             return f"epoch {epoch + 1}{total}", (step + 1) / self._experience.steps_per_epoch
         ends = (self._limits.max_env_steps, self._limits.max_episodes)
         steps, episodes = (f" of {end:,}" if end else "" for end in ends)
-        words = f"{record['env_steps']:,}{steps} environment steps, episode {record['episodes']:,}{episodes}"
-        return words, max((self._reached(record, *end) for end in self._ends()), default=0.0)
+        words = [f"{record['env_steps']:,}{steps} environment steps"] if record["env_steps"] else []
+        words += [f"episode {record['episodes']:,}{episodes}"] if record["episodes"] else []
+        return ", ".join(words), max((self._reached(record, *end) for end in self._ends()), default=0.0)
 
     def _ends(self) -> list[tuple[str, int]]:
         """Return the axes on which training ends, and where."""
@@ -159,16 +163,19 @@ def announce(
     report.say(f"{'data' if recipe.data else 'environment'}: {source.description}, from {source.location}")
     for objective in objectives(prepared.built.learner):
         report.say(f"objective: {objective.formula('reconstruction')}")
+    if isinstance(prepared.built.learner, Agent):
+        report.say(f"objective: {prepared.built.learner.formula}")
     for note in prepared.notes:
         report.say(f"note: {note}")
     report.say(f"{'run' if step == 0 else f'going on at step {step} of run'}: {directory.path}")
 
 
 def report_end(report: ProgressReport, summary: Mapping[str, Any], directory: RunDirectory) -> None:
-    """Say the test's numbers, the speed, and once more what was not as asked for."""
-    for name, value in summary.items():
-        if name.startswith("test/"):
-            report.say(f"{name:<28}{value:>12.4f}")
+    """Say the test's numbers, or the last of training; the speed, and once more what was not as asked for."""
+    tested = [name for name in summary if name.startswith("test/")]
+    for name in tested or [f"train/{name}" for name in PERFORMANCE if f"train/{name}" in summary]:
+        error = None if tested else summary.get(f"{name}_standard_error")
+        report.say(f"{name:<28}{summary[name]:>12.4f}" + ("" if error is None else f" ± {error:.4f} (standard error)"))
     for name, value in summary.items():
         if name.startswith("throughput/"):
             report.say(f"{name.removeprefix('throughput/').replace('_', ' '):<28}{value:>12,.0f}")

@@ -21,7 +21,7 @@ from framework.document import dump_document
 from framework.errors import Problem, RecipeError
 from framework.group_curves import draw_group_curves
 from framework.group_directory import GroupDirectory
-from framework.group_summary import gaps, headline, summarize_group, table
+from framework.group_summary import caution, gaps, headline, summarize_group, table
 from framework.launch import LIFELINE, place
 from framework.prepare import prepare
 from framework.schema import load_recipe
@@ -316,6 +316,8 @@ def _conclude(group: Group, console: Console, ends: Mapping[int, int]) -> dict[s
     if summaries:
         for line in table(summary):
             _say(console, line)
+    if sentence := caution(summary):
+        _say(console, f"note: {sentence}")
     for sentence in gaps(summary):
         _say(console, f"warning: {sentence}", "bold yellow")
     _say(console, f"group: {directory.path}", "bold")

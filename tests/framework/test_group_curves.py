@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from framework import canvas, group_curves
@@ -77,6 +78,26 @@ def test_a_metric_of_fewer_runs_says_so() -> None:
     group_curves._draw_panel(axes, "return", group_curves._panels(RECORDS, "env_steps")["return"], 2)
     assert axes.get_title(loc="left") == "return, evaluation: 1 of 2 seeds"
     assert len(axes.lines) == 5  # three runs, and two means
+
+
+def legend_of(records: dict[int, list[dict[str, Any]]], folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    figures: list[Figure] = []
+
+    def save(figure: Figure, path: Path) -> Path:
+        figures.append(figure)
+        return canvas.save(figure, path)
+
+    monkeypatch.setattr(group_curves, "save", save)
+    draw_group_curves(records, folder / "group.png")
+    return [text.get_text() for text in figures[0].legends[0].get_texts()]
+
+
+def test_the_legend_names_what_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rest = ["± 1 standard error", "single runs"]
+    assert legend_of(RECORDS, tmp_path, monkeypatch) == ["train, mean of 2 seeds", "evaluation, mean of 2 seeds", *rest]
+    # Evaluations of one moment each, after different numbers of environment steps: there is no mean of them.
+    apart = {3: [*RECORDS[3], record(5, "evaluation", **{"return": 9.0})], 0: RECORDS[0]}
+    assert legend_of(apart, tmp_path, monkeypatch) == ["train, mean of 2 seeds", "evaluation, single runs", *rest]
 
 
 def test_figure_is_drawn(tmp_path: Path) -> None:

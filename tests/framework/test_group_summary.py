@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from framework.group_summary import gaps, headline, shown, summarize_group, table
+from framework.group_summary import caution, gaps, headline, shown, summarize_group, table
 
 SUMMARIES = {
     0: {
@@ -57,11 +57,29 @@ def test_table() -> None:
     assert len({len(line) for line in lines}) == 1
 
 
+def test_a_table_leaves_out_what_is_uncertain_within_a_run_and_the_summary_does_not() -> None:
+    run = {"train/reward": 1.0, "train/reward_standard_error": 0.1, "fallbacks": []}
+    summary = summarize_group("group", {0: run, 1: {**run, "train/reward": 2.0}, 2: {"fallbacks": []}}, {})
+    assert summary["metrics"]["train/reward_standard_error"]["mean"] == 0.1
+    assert [line.split()[0] for line in table(summary)[1:]] == ["train/reward"]
+    assert gaps(summary) == ["train/reward is over 2 of 3 runs; there is none in seed 2"]
+
+
+@pytest.mark.parametrize(("runs", "said"), [(1, False), (2, True), (4, True), (5, False)])
+def test_intervals_of_few_runs_come_with_a_caution(runs: int, said: bool) -> None:
+    found = caution(summarize_group("group", {seed: {"test/return": 1.0, "fallbacks": []} for seed in range(runs)}, {}))
+    expected = f"the intervals are of {runs} runs: they are too narrow, and miss the truth more often than 1 in 20"
+    assert found == (expected if said else "")
+
+
 def test_headline_is_the_return_or_the_objective_of_the_last_word() -> None:
     assert headline(SUMMARIES[2]) == "test/return 300"
     assert headline({"validation/objective": 9.0, "test/elbo": -8.0, "test/objective": 8.0}) == "test/objective 8"
     assert headline({"train/entropy": 0.5, "test/accuracy": 0.25}) == "test/accuracy 0.25"
     assert headline({"step": 3}) == ""
+    bandit = {"train/td_error": 0.1, "train/optimal": 0.9, "train/reward": 1.5}
+    assert headline(bandit) == "train/reward 1.5"
+    assert headline({"train/td_error": 0.1, "train/optimal": 0.9}) == "train/optimal 0.9"
 
 
 def test_numbers_are_shown_with_four_digits_or_whole() -> None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from framework import canvas, learning_curves
-from framework.learning_curves import draw_learning_curves, moving_mean
+from framework.learning_curves import centred_mean, draw_learning_curves
 
 
 def record(step: int, split: str, **metrics: float) -> dict[str, Any]:
@@ -113,14 +113,22 @@ def test_an_agents_return_comes_first_over_environment_steps(tmp_path: Path, mon
 def test_an_agents_return_has_a_moving_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     axes = panels_of(ACTING, tmp_path, monkeypatch)["return"]
     _, means = line(axes, 1)
-    expected = [np.mean(RETURNS[max(0, end - 20) : end]) for end in range(1, 101)]
+    expected = [np.mean(RETURNS[max(0, place - 9) : place + 10]) for place in range(100)]
     np.testing.assert_allclose(means, expected, rtol=1e-12)  # sums in another order
-    assert axes.get_title(loc="right") == "bold: mean of 20 records"
+    assert axes.get_title(loc="right") == "bold: centred mean of 19 records"
+
+
+def test_the_moving_mean_does_not_trail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [acting(step, step, "train", **{"return": 3.0 * step}) for step in range(1, 201)]
+    axes = panels_of(records, tmp_path, monkeypatch)["return"]
+    places, means = line(axes, 1)
+    np.testing.assert_allclose(means[10:-10], 3 * np.array(places[10:-10]), rtol=1e-12)
+    assert axes.get_title(loc="right") == "bold: centred mean of 21 records"
 
 
 def test_few_records_have_a_shorter_moving_mean_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     some = panels_of(ACTING[:50], tmp_path, monkeypatch)["return"]
-    assert some.get_title(loc="right") == "bold: mean of 10 records"
+    assert some.get_title(loc="right") == "bold: centred mean of 9 records"
     few = panels_of(ACTING[:9], tmp_path, monkeypatch)["return"]
     assert len(few.get_lines()) == 1
     assert few.get_title(loc="right") == ""
@@ -175,8 +183,9 @@ def test_the_rise_of_the_return_is_not_left_out(tmp_path: Path, monkeypatch: pyt
     assert panels["value_loss"].get_ylim()[0] > 99
 
 
-@pytest.mark.parametrize("window", [1, 2, 3, 50])
-def test_moving_mean_is_of_what_came_before(window: int) -> None:
+@pytest.mark.parametrize("window", [1, 3, 5, 51])
+def test_centred_mean_is_of_as_many_before_as_after(window: int) -> None:
     values = np.random.default_rng(1).normal(size=20)
-    expected = [values[max(0, end - window) : end].mean() for end in range(1, 21)]
-    np.testing.assert_allclose(moving_mean(values, window), expected, atol=1e-14)  # differences of sums of 20 numbers
+    half = window // 2
+    expected = [values[max(0, place - half) : place + half + 1].mean() for place in range(20)]
+    np.testing.assert_allclose(centred_mean(values, window), expected, atol=1e-14)  # differences of sums of 20 numbers
