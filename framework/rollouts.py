@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from framework.agent import Agent
+from framework.agent_trial import watched_act, watched_parts
 from framework.collector import Collector
 from framework.data import Source
 from framework.episodes import play
@@ -97,6 +98,7 @@ class Rollouts(Experience):
 
         Raises:
             IncompatibleParts: parts of the agent do not fit together.
+            PluginError: a part returns what it must not.
             ValueError: a part refuses what it is given.
         """
         agent = self.agent
@@ -106,12 +108,13 @@ class Rollouts(Experience):
             digest = {}
             if agent.steps != 0:
                 collector = Collector(environments, seed=self.seed, stream="check")
-                with torch.no_grad():
-                    digest = agent.digest(collector.collect(self._explorer(), 2))
+                with torch.no_grad(), watched_parts(agent):
+                    digest = agent.digest(collector.collect(watched_act(agent, self._explorer()), 2))
             if digest and not self._whole:
                 digest = _taken(digest, _decisions(digest))
-            for _ in agent.losses(digest, Counters(), Keys(self.seed, "check", 0)):
-                break
+            with watched_parts(agent):
+                for _ in agent.losses(digest, Counters(), Keys(self.seed, "check", 0)):
+                    break
         finally:
             environments.close()
             agent.load_state_dict(before)
