@@ -7,16 +7,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Space
 
 from framework.data import Data, Dataset, Facts
 from framework.divergence import Term
 from framework.environment import Environment
 from framework.errors import IncompatibleParts, OptionError, Problem, RecipeError
 from framework.learner import Learner
-from framework.options import alternatives, is_deferred, options_of
+from framework.options import REQUIRED, Option, alternatives, is_deferred, options_of
 from framework.randomness import rekey
 from framework.schema import Part, Recipe, Weighted
 from framework.trainer import Trainer
@@ -109,6 +109,8 @@ class _Builder:
                 arguments[option.parameter] = known[name]
         if any(_holds_bad(value) for value in arguments.values()):
             return _BAD
+        if not self._suits(part, options, arguments):
+            return _BAD
         # Each part starts from a key of its own: adding one does not change how another is initialised.
         rekey(self.recipe.seed, f"initialise/{part.path}", 0)
         try:
@@ -122,6 +124,22 @@ class _Builder:
             where = part.path or "learner"
             self.problems.append(Problem(str(error), where, mark=self.recipe.mark(where)))
         return _BAD
+
+    def _suits(self, part: Part, options: Mapping[str, Option], arguments: Mapping[str, Any]) -> bool:
+        """Return whether each parameter that needs an argument has one, and spaces are of the kinds asked for."""
+        before = len(self.problems)
+        for name, option in options.items():
+            if option.parameter not in arguments and option.default is REQUIRED:
+                what = f"{part.entry.kind} {part.entry.name!r}"
+                message = f"{what} needs {name!r}, which is not supplied here"
+                found = f"learner {self.recipe.learner.entry.name!r}, where nothing has a {name}"
+                expected = f"a {part.entry.kind} that does without, or a learner that has it"
+                self.problems.append(Problem(message, part.path, found, expected, mark=self.recipe.mark(part.path)))
+            space, kinds = arguments.get(option.parameter), _spaces(option.annotation)
+            if isinstance(space, Space) and kinds and not isinstance(space, kinds):
+                expected = " or ".join(kind.__name__ for kind in kinds)
+                self._refused(OptionError(name, found=space, expected=expected), part)
+        return len(self.problems) == before
 
     def _value(self, value: Any, context: Mapping[str, Any], *, later: bool = False) -> Any:
         if isinstance(value, Weighted):
@@ -146,6 +164,10 @@ class _Builder:
         path = f"{part.path}.{error.option}" if part.path else error.option
         if error.option not in part.options and error.option in self.recipe.learner.options:
             path = error.option  # context: it is written at the top
+        elif error.option == "replicas" and error.option not in part.options:  # context: it comes of this option
+            found, expected = f"true, by which {path} is {error.found}", f"false, or for {path} {error.expected}"
+            error = OptionError("independent", found=found, expected=expected, write="independent: false")
+            path = "environment.independent"
         self.problems.append(self.recipe.refused(error, path))
 
 
@@ -163,6 +185,12 @@ def _supplied(part: object, annotation: Any) -> dict[str, Any]:
     if isinstance(part, Trunk):  # shared: its features are what the parts above it observe
         return {"observation_space": Box(-math.inf, math.inf, (part.features,))}
     return {}
+
+
+def _spaces(annotation: Any) -> tuple[type, ...]:
+    """Return the kinds of gymnasium's spaces that a parameter takes; none where it is not for spaces."""
+    kinds = [get_origin(choice) or choice for choice in alternatives(annotation)]
+    return tuple(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Space))
 
 
 def _holds_bad(value: Any) -> bool:
