@@ -88,7 +88,7 @@ class PPO(Update):
             _check_penalty(penalty)
         elif clip is None:
             expected = "a number, or a penalty: one of them keeps the policy near the one that acted"
-            raise OptionError("clip", found=None, expected=expected, write="clip: 0.2, or penalty: {name: kl}")
+            raise OptionError("clip", found="null", expected=expected, write="clip: 0.2, or penalty: {name: kl}")
         else:
             _check_unused(penalty_weight, penalty_target)
         self.steps, self.passes, self.minibatches = steps, passes, minibatches

@@ -307,7 +307,7 @@ PER_DECISION = "a divergence with a value for each decision, no composite and no
         ({"clip": 1.0}, "clip: expected a number between 0 and 1, both excluded, or null, found 1.0"),
         (
             {"clip": None},
-            "clip: expected a number, or a penalty: one of them keeps the policy near the one that acted, found None; "
+            "clip: expected a number, or a penalty: one of them keeps the policy near the one that acted, found null; "
             "write clip: 0.2, or penalty: {name: kl}",
         ),
         ({"stop_at_kl": 0.0}, "stop_at_kl: expected a positive number, found 0.0"),
