@@ -75,6 +75,36 @@ def test_the_policy_of_the_documentation_trains(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
 
 
+def block_with(word: str) -> str:
+    (python,) = [block for block in blocks(ROOT / "docs" / "plugins.md", "python") if word in block]
+    return python
+
+
+OWN_PARTS = {
+    "update": ["update={name: better_than_expected}"],
+    "baseline": ["update={name: a2c}", "baseline={name: linear_value}"],
+    "wrapper": ["environment.wrappers=[{name: scale_reward, factor: 0.1}]"],
+}
+
+
+@pytest.mark.usefixtures("own_registries")
+@pytest.mark.parametrize("kind", OWN_PARTS)
+def test_an_agents_part_of_the_documentation_trains(kind: str, tmp_path: Path) -> None:
+    plugin = tmp_path / "own.py"
+    plugin.write_text(block_with(f"register_{kind}"))
+    recipe = str(ROOT / "recipes" / "cartpole_ppo.yaml")
+    few = ["trainer.max_env_steps=400", "evaluation.episodes=2", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, ["run", recipe, "--plugin", str(plugin), *OWN_PARTS[kind], *few])
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.usefixtures("own_registries")
+def test_the_parts_of_the_documentation_obey_the_laws() -> None:
+    names: dict[str, object] = {}
+    for word in ("register_policy", "register_baseline", "check_baseline("):
+        exec(block_with(word), names)
+
+
 def test_a_divergence_takes_ten_lines() -> None:
     (python,) = blocks(ROOT / "README.md", "python")
     code = [line for line in python.splitlines() if line.strip()]
