@@ -7,9 +7,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode
 
-from framework.environment import Environments, autoreset_mode
+from framework.environment import Environments, autoreset_mode, reset_seeds
 from framework.environment_state import capture, is_restorable, restore
 from framework.errors import OptionError
 from framework.object_state import NotCapturable
@@ -149,12 +149,10 @@ class Collector:
 
     def _begin(self, number: int) -> Moment:
         """Begin new episodes, which are a function of (seed, stream, number)."""
-        count = self.environment.num_envs
-        seeds: Any = key(self.seed, self.stream, number) >> 32  # 31 bits, which every environment takes
-        if isinstance(self.environment.unwrapped, SyncVectorEnv | AsyncVectorEnv):
-            # From one seed they would make seed + i: what environment 1 does would be what 0 does for another seed.
-            seeds = [key(self.seed, f"{self.stream}/{i}", number) >> 32 for i in range(count)]
+        count, together = self.environment.num_envs, key(self.seed, self.stream, number)
+        seeds = reset_seeds(self.environment, together, lambda i: key(self.seed, f"{self.stream}/{i}", number))
         observation, infos = self.environment.reset(seed=seeds)
         none = np.zeros(count, dtype=np.bool_)  # [N]
-        allowed = allowed_by(infos, none) if "action_mask" in infos else None
+        space = self.environment.single_action_space
+        allowed = allowed_by(infos, none, space) if "action_mask" in infos else None
         return Moment(np.asarray(observation), allowed, none, np.zeros(count, dtype=np.int64), np.zeros(count))

@@ -31,6 +31,9 @@ _MANNERS = {OWN: "side by side by its own vector form", SYNC: "one after the oth
 class Environment(Section):
     """What is acted in: an environment of gymnasium's registry, many times over.
 
+    An environment may tell in a step's info of the name `optimal`, a bool, whether the action was one of the best;
+    info of another kind under that name is left alone.
+
     Args:
         id: its name there, with the version: "CartPole-v1".
         num_envs: N, how many are stepped at once, 1 or more.
@@ -252,6 +255,23 @@ def autoreset_mode(environment: Environments) -> AutoresetMode:
         expected = 'a vector form that says how it resets, in metadata["autoreset_mode"]'
         raise OptionError("id", found=f"{type(inner).__name__}, whose metadata says {found}", expected=expected)
     return found
+
+
+def reset_seeds(environment: Environments, together: int, apart: Callable[[int], int]) -> Any:
+    """Return what `reset` is given as its seed: 31 bits, which every environment takes.
+
+    Args:
+        environment: N environments.
+        together: a 63-bit key, for what draws the seeds of all from one.
+        apart: the 63-bit key of environment i, for what does not.
+
+    Returns:
+        An int, or a list of N.
+    """
+    if isinstance(environment.unwrapped, SyncVectorEnv | AsyncVectorEnv):
+        # From one seed they would make seed + i: what environment 1 does would be what 0 does for another seed.
+        return [apart(i) >> 32 for i in range(environment.num_envs)]
+    return together >> 32
 
 
 def _registered(name: str) -> EnvSpec:

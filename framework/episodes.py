@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 from framework.agent import Agent
-from framework.environment import Environments
+from framework.environment import Environments, reset_seeds
 from framework.randomness import key, rekey
 from framework.tape import allowed_by, preparation
 
@@ -54,12 +52,14 @@ def _round(agent: Agent, environments: Environments, seed: int, greedy: bool) ->
     """Play one episode in each environment."""
     count = environments.num_envs
     device = next((tensor.device for tensor in agent.state_dict().values()), torch.device("cpu"))
-    prepared = preparation(environments.single_action_space)
-    observation, infos = environments.reset(seed=seeds(environments, seed))
+    space = environments.single_action_space
+    prepared = preparation(space)
+    seeds = reset_seeds(environments, seed, lambda i: key(seed, f"environment {i}", 0))
+    observation, infos = environments.reset(seed=seeds)
     returns, lengths = np.zeros(count), np.zeros(count, dtype=np.int64)
     going, ended = np.ones(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
     while going.any() and lengths.max() < LONGEST:
-        allowed = torch.from_numpy(allowed_by(infos, ended)).to(device) if "action_mask" in infos else None
+        allowed = torch.from_numpy(allowed_by(infos, ended, space)).to(device) if "action_mask" in infos else None
         seen = torch.as_tensor(np.asarray(observation))
         seen = (seen.float() if seen.is_floating_point() else seen).to(device)
         action = agent.act(seen, allowed, greedy=greedy).cpu().numpy()
@@ -69,11 +69,3 @@ def _round(agent: Agent, environments: Environments, seed: int, greedy: bool) ->
         ended = terminated | truncated
         going &= ~ended
     return zip(returns.tolist(), lengths.tolist(), strict=True)
-
-
-def seeds(environments: Environments, seed: int) -> Any:
-    """Return what `reset` is given, an int for what draws its own seeds from it, otherwise a list of one for each."""
-    if isinstance(environments.unwrapped, SyncVectorEnv | AsyncVectorEnv):
-        # From one seed they would make seed + i: what environment 1 does would be what 0 does for another seed.
-        return [key(seed, f"environment {i}", 0) >> 32 for i in range(environments.num_envs)]
-    return seed >> 32  # 31 bits, which every environment takes

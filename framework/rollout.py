@@ -27,6 +27,7 @@ class Rollout:
         end_rows: [E, 2] int64, the (t, n) of the ends after which observation[t + 1, n] is of a new episode, as it is
             under SAME_STEP autoreset.
         end_observations: [E, *shape], the true last observations there.
+        end_action_masks: [E, *choices] bool, the actions that were allowed after them; None where `action_mask` is.
     """
 
     observation: Tensor
@@ -40,6 +41,7 @@ class Rollout:
     optimal: Tensor | None
     end_rows: Tensor
     end_observations: Tensor
+    end_action_masks: Tensor | None
 
     def __len__(self) -> int:
         return len(self.reward)

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from numpy.typing import NDArray
 from torch import Tensor
 
 from framework.environment import Environments
+from framework.errors import OptionError
 from framework.rollout import Rollout
 
 Act = Callable[[Tensor, Tensor | None], Tensor]
@@ -69,6 +70,7 @@ class Tape:
         self._optimal: Array | None = None  # [T, N], where the environments tell
         self._end_rows: list[tuple[int, int]] = []
         self._end_observations: list[Array] = []
+        self._end_allowed: list[Array | None] = []
         self._prepared = preparation(environment.single_action_space)
         self._views = torch.from_numpy(self._observation).unbind()
         self._allowed_views: tuple[Tensor, ...] | None = None
@@ -122,6 +124,11 @@ class Tape:
         ends = np.zeros((len(self._end_rows), *self._observation.shape[2:]), dtype=self._observation.dtype)
         for place, observation in enumerate(self._end_observations):
             ends[place] = observation
+        end_masks: Array | None = None  # [E, *choices]
+        if self._allowed is not None:
+            end_masks = np.ones((len(self._end_rows), *self._allowed.shape[2:]), dtype=np.bool_)
+            for place, allowed in enumerate(self._end_allowed):
+                end_masks[place] = True if allowed is None else allowed
         return Rollout(
             observation=torch.from_numpy(self._observation[: steps + 1]),
             action=torch.from_numpy(self._action[:steps]),
@@ -134,6 +141,7 @@ class Tape:
             optimal=None if self._optimal is None else torch.from_numpy(self._optimal[:steps]),
             end_rows=torch.tensor(self._end_rows, dtype=torch.int64).reshape(-1, 2),
             end_observations=torch.from_numpy(ends),
+            end_action_masks=None if end_masks is None else torch.from_numpy(end_masks),
         )
 
     def _turn(self, t: int, ended: Array) -> None:
@@ -151,19 +159,23 @@ class Tape:
         self._some_rest = self._whole or rows.size > 0
 
     def _read(self, t: int, infos: dict[str, Any]) -> None:
-        active = self._mask[t]
+        active, ended = self._mask[t], self._terminated[t] | self._truncated[t]
+        final, space = infos.get("final_info", {}), self.environment.single_action_space
         if "action_mask" in infos:
-            self._write_allowed(t + 1, allowed_by(infos, self._terminated[t] | self._truncated[t]))
+            self._write_allowed(t + 1, allowed_by(infos, ended, space))
         elif self._allowed is not None:
             self._allowed[t + 1] = True
-        if "optimal" in infos or "optimal" in infos.get("final_info", {}):
+        optimal = _of_this_step(infos, "optimal")
+        if optimal is not None:
             if self._optimal is None:
                 self._optimal = np.zeros((self.rows, len(active)), dtype=np.bool_)
-            self._optimal[t] = _of_this_step(infos, "optimal") & active
+            self._optimal[t] = optimal & active
         if "final_obs" in infos:
             rows = np.flatnonzero(infos["_final_obs"] & active).tolist()
             self._end_rows += [(t, row) for row in rows]
             self._end_observations += [infos["final_obs"][row] for row in rows]
+            masks = allowed_by(final, ended, space) if "action_mask" in final else None
+            self._end_allowed += [None if masks is None else masks[row] for row in rows]
 
     def _write_allowed(self, row: int, allowed: Array) -> None:
         if self._allowed is None:
@@ -193,19 +205,29 @@ class Tape:
             self._allowed_views = torch.from_numpy(self._allowed).unbind()
 
 
-def allowed_by(infos: dict[str, Any], ended: Array) -> Array:
+def allowed_by(infos: dict[str, Any], ended: Array, space: Any) -> Array:
     """Return the actions that infos allow.
 
     Args:
         infos: of a reset or a step, with `action_mask`.
         ended: [N] bool, where an episode has just ended: an environment may allow nothing there, and no policy can draw
             from nothing; all are allowed then, and the environment ignores what is drawn.
+        space: of one environment's actions.
 
     Returns:
-        [N, *choices] bool.
+        [N, *choices] bool; of a MultiDiscrete space, whose masks gymnasium has as a tuple of one for each of its
+        numbers, these one after the other.
+
+    Raises:
+        OptionError: there are more entries in a mask, or fewer, than the space has choices.
     """
-    allowed = np.asarray(infos["action_mask"]).astype(np.bool_)  # a copy
-    known = infos.get("_action_mask")
+    allowed, known = _in_rows(infos["action_mask"]), infos.get("_action_mask")
+    choices = _choices(space)
+    if choices is not None:
+        allowed = allowed.reshape(len(allowed), -1)
+        if allowed.shape[1] != choices:
+            expected = f"an environment whose info action_mask has {choices} entries, one for each choice in {space}"
+            raise OptionError("environment.id", found=f"one with {allowed.shape[1]}", expected=expected)
     if known is not None:
         allowed[~known] = True
     if np.count_nonzero(ended):
@@ -213,11 +235,42 @@ def allowed_by(infos: dict[str, Any], ended: Array) -> Array:
     return allowed
 
 
-def _of_this_step(infos: dict[str, Any], name: str) -> Array:
-    """Return what an info [N] says of the step: under SAME_STEP, that of an ending one is among the final infos."""
-    final = infos.get("final_info", {})
-    here = np.asarray(infos.get(name, False), dtype=np.bool_)
-    return np.where(infos["_final_info"], final[name], here) if name in final else here
+def _in_rows(masks: Any) -> Array:
+    """Return a copy [N, *choices] bool of masks as vector environments have them, a missing one all True.
+
+    Those of MultiDiscrete spaces are tuples: in gymnasium's vector environments N of them in an array of objects, in an
+    environment's own vector form one of arrays [N, n].
+    """
+    if isinstance(masks, tuple):
+        return np.concatenate([np.asarray(part).reshape(len(part), -1) for part in masks], axis=1).astype(np.bool_)
+    if np.asarray(masks).dtype != object:
+        return np.asarray(masks).astype(np.bool_)
+    joined = [None if one is None else np.concatenate([np.ravel(part) for part in one]) for one in masks]
+    every = next(np.ones_like(one) for one in joined if one is not None)
+    return np.stack([every if one is None else one for one in joined]).astype(np.bool_)
+
+
+def _choices(space: Any) -> int | None:
+    """Return how many entries the mask of a space's actions has; None where no actions can be masked."""
+    if isinstance(space, Discrete):
+        return int(space.n)
+    return int(space.nvec.sum()) if isinstance(space, MultiDiscrete) else None
+
+
+def _of_this_step(infos: dict[str, Any], name: str) -> Array | None:
+    """Return what an info [N] of bools says of the step; None where there is none, or it is no bools.
+
+    Under SAME_STEP, that of an ending step is among the final infos.
+    """
+    here, final = infos.get(name), infos.get("final_info", {}).get(name)
+    here, final = (one if _are_bools(one) else None for one in (here, final))
+    if final is None:
+        return here
+    return np.where(infos["_final_info"], final, False if here is None else here)
+
+
+def _are_bools(info: Any) -> bool:
+    return isinstance(info, np.ndarray) and info.dtype == np.bool_
 
 
 def preparation(space: Any) -> Callable[[Array], Array]:

@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Discrete, MultiBinary
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
@@ -20,7 +20,7 @@ from framework import Environment, OptionError, Rollout
 from framework.collector import Collector
 from framework.object_state import NotCapturable
 from framework.randomness import key
-from framework.tape import Act
+from framework.tape import Act, allowed_by
 from framework_plugins.wrappers.frame_stack import frame_stack
 from framework_plugins.wrappers.time_aware import time_aware
 
@@ -421,3 +421,65 @@ def test_environments_that_do_not_reset_are_refused() -> None:
     with pytest.raises(OptionError) as caught:
         Collector(environment, seed=0, stream="train")
     assert str(caught.value) == "autoreset: expected next_step or same_step, found environments that do not reset"
+
+
+def test_the_actions_allowed_after_a_true_last_observation_are_kept() -> None:
+    kinds = [functools.partial(Witness, Discrete(3), masks=True, length=length) for length in (2, 3)]
+    environment = SyncVectorEnv(kinds, autoreset_mode=AutoresetMode.SAME_STEP)
+    rollout = Collector(environment, seed=0, stream="train").collect(lambda o, allowed: allowed.long().argmax(1), 3)
+    assert rollout.end_rows.tolist() == [[1, 0], [2, 1]]
+    assert rollout.end_action_masks is not None
+    assert rollout.end_action_masks.tolist() == [[False, False, True], [True, True, True]]  # none: nothing is decided
+    assert rollout.action_mask is not None
+    assert rollout.action_mask[2, 0].tolist() == rollout.action_mask[3, 1].tolist() == [True, False, False]
+
+
+class Tuples(Witness):
+    """Has its masks as gymnasium's MultiDiscrete has them."""
+
+    def _info(self) -> dict[str, Any]:
+        return {"action_mask": (np.array([1, 0], dtype=np.int8), np.array([1, 1, self.time > 0], dtype=np.int8))}
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_masks_of_several_numbers_stand_one_after_the_other(mode: AutoresetMode) -> None:
+    environment = SyncVectorEnv([functools.partial(Tuples, MultiDiscrete([2, 3]))] * 2, autoreset_mode=mode)
+    act: Act = lambda observation, allowed: torch.zeros(2, 2, dtype=torch.int64)  # noqa: E731
+    rollout = Collector(environment, seed=0, stream="train").collect(act, 3)
+    assert rollout.action_mask is not None
+    first, later = [True, False, True, True, False], [True, False, True, True, True]
+    last = first if mode is AutoresetMode.SAME_STEP else later
+    assert rollout.action_mask[:, 0].tolist() == rollout.action_mask[:, 1].tolist() == [first, later, later, last]
+    own_form = (np.array([[1, 0], [0, 1]]), np.array([[1, 1, 0], [0, 0, 1]]))
+    found = allowed_by({"action_mask": own_form}, np.zeros(2, dtype=np.bool_), MultiDiscrete([2, 3]))
+    assert found.astype(int).tolist() == [[1, 0, 1, 1, 0], [0, 1, 0, 0, 1]]
+    some = np.array([None, (np.array([1, 0]), np.array([1, 1, 0]))], dtype=object)
+    known = {"action_mask": some, "_action_mask": np.array([False, True])}
+    found = allowed_by(known, np.zeros(2, dtype=np.bool_), MultiDiscrete([2, 3]))
+    assert found.astype(int).tolist() == [[1, 1, 1, 1, 1], [1, 0, 1, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("space", "choices"), [(Discrete(4), "4 entries, one for each choice in Discrete(4)"),
+                           (MultiDiscrete([2, 3]), "5 entries, one for each choice in MultiDiscrete([2 3])")]
+)  # fmt: skip
+def test_a_mask_of_another_width_is_refused(space: Any, choices: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        witnesses(space, masks=True).collect(always(0), 1)
+    assert str(caught.value) == (
+        f"environment.id: expected an environment whose info action_mask has {choices}, found one with 3"
+    )
+
+
+class Scored(Witness):
+    """Uses the name `optimal` for a number."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        *found, _ = super().step(action)
+        return (*found, {"optimal": 0.5})  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_optimal_is_a_truth_value_or_something_else(mode: AutoresetMode) -> None:
+    environment = SyncVectorEnv([functools.partial(Scored, Discrete(3))] * 2, autoreset_mode=mode)
+    assert Collector(environment, seed=0, stream="train").collect(always(0), 4).optimal is None

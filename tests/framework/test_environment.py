@@ -13,7 +13,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import FlattenObservation, FrameStackObservation, RescaleAction, TimeLimit
 
 from framework import Environment, OptionError
-from framework.environment import autoreset_mode
+from framework.environment import autoreset_mode, reset_seeds
 from framework.options import check_annotation, is_deferred, options_of
 from framework_plugins.environments.short_corridor import ShortCorridorVectorEnv
 from framework_plugins.wrappers.frame_stack import frame_stack
@@ -246,3 +246,10 @@ def test_a_recipe_can_express_every_option() -> None:
     )
     assert {name for name, option in options.items() if is_deferred(option.annotation)} == {"wrappers"}
     assert {"id", "num_envs", "kwargs", "wrappers", "max_episode_steps", "vectorization", "autoreset"} <= set(options)
+
+
+def test_no_environment_has_the_seed_of_another() -> None:
+    together, apart = 5 << 32, lambda i: (7 + i) << 32
+    for manner, expected in (("vector_entry_point", 5), ("sync", [7, 8, 9])):
+        environment = Environment(id="CartPole-v1", num_envs=3, vectorization=manner).make()
+        assert reset_seeds(environment, together, apart) == expected

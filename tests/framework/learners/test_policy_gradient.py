@@ -150,6 +150,7 @@ def rollout(course: Course, *, same_step: bool) -> Rollout:
         optimal=None,
         end_rows=torch.tensor([end[:2] for end in ends], dtype=torch.int64).reshape(-1, 2),
         end_observations=torch.tensor([end[2] for end in ends], dtype=torch.int64),
+        end_action_masks=None,
     )
 
 
