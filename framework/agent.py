@@ -75,6 +75,9 @@ class Agent(Learner, ABC):
         """Return a function that does what `explore` does, and may be faster, until the parameters are changed."""
         return self.explore
 
+    def begin_anew(self) -> None:
+        """Forget what belongs to episodes that are going on: new ones begin, because those could not be saved."""
+
     @abstractmethod
     def digest(self, rollout: Rollout) -> dict[str, Tensor]:
         """Return what is learned from a rollout: tensors [T, N, ...] each, constant while it is gone through.

@@ -24,11 +24,13 @@ class Progress:
         counters: its counters.
         epoch_ends: whether the step was the last of an epoch, or of a rollout.
         validates: whether the learner is to be judged now.
+        weight: what the step's metrics count in a mean over several steps, above 0.
     """
 
     counters: Counters
     epoch_ends: bool
     validates: bool
+    weight: float = 1.0
 
 
 class Experience(ABC):

@@ -221,9 +221,10 @@ class Module(LightningModule):
         """Count a step; record, validate and save what is due after it; return whether training ends here."""
         position, limits = self.position, self.limits
         self._take_time()
-        _add(position.window if self._alone else self._own_window, metrics)
         progress = self.experience.after_step(position, metrics)
-        position.window_steps += 1
+        weighted = metrics if progress.weight == 1 else _scaled(metrics, progress.weight)
+        _add(position.window if self._alone else self._own_window, weighted)
+        position.window_steps += progress.weight
         position.step_in_epoch = 0 if progress.epoch_ends else position.step_in_epoch + 1
         position.counters = progress.counters
         step = position.counters.optimizer_steps
@@ -304,7 +305,7 @@ class Module(LightningModule):
         metrics = {name: float(total) / position.window_steps for name, total in position.window.items()}
         amount = self.experience.amount(position.counters)
         rate = (amount - position.window_start) / max(position.window_seconds, 1e-9)
-        position.window, position.window_steps, position.window_seconds = {}, 0, 0.0
+        position.window, position.window_steps, position.window_seconds = {}, 0.0, 0.0
         position.window_start = amount
         self.emit("train", self.experience.news() | metrics, {f"throughput/{self.experience.unit}_per_second": rate})
 

@@ -133,6 +133,10 @@ class ReturnScaler(nn.Module):
             self.returns.masked_fill_(ended[t], 0.0)
         self.moments.update(found, mask)
 
+    def begin_anew(self) -> None:
+        """Forget the returns of the episodes that are going on: new ones begin."""
+        self.returns.zero_()
+
     def forward(self, reward: Tensor) -> Tensor:
         """Return rewards divided by the deviation, clipped, float32; before the first update, clipped alone."""
         deviation: Tensor = self.moments()

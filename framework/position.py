@@ -24,7 +24,7 @@ class Position:
         validations_since_best: how many came after it.
         seconds: time spent training, over all resumptions.
         window: sums of the training metrics since the last record, by name, [] each; of the whole batches.
-        window_steps: optimiser steps in it.
+        window_steps: optimiser steps in it, each counting its weight, which is 1 where all that it learnt from counts.
         window_seconds: time spent in them.
         window_start: how much experience there was before it, in its unit.
     """
@@ -35,7 +35,7 @@ class Position:
     validations_since_best: int = 0
     seconds: float = 0.0
     window: dict[str, Tensor] = field(default_factory=dict)
-    window_steps: int = 0
+    window_steps: float = 0.0
     window_seconds: float = 0.0
     window_start: int = 0
 

@@ -73,22 +73,22 @@ class Rollouts(Experience):
         return minibatch
 
     def after_step(self, position: Position, metrics: Mapping[str, Tensor]) -> Progress:
-        agent, before, step = self.agent, position.counters, position.step_in_epoch + 1
+        agent, before, step, count = self.agent, position.counters, position.step_in_epoch + 1, self._minibatches
         counters = replace(before, optimizer_steps=before.optimizer_steps + 1)
         if step == 1:
             steps, episodes = self._counts
             counters = replace(counters, env_steps=before.env_steps + steps, episodes=before.episodes + episodes)
         for name, value in metrics.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
-        if step % agent.minibatches:
-            return Progress(counters, False, False)
-        means = {name: float(total) / agent.minibatches for name, total in self._sums.items()}
+        if step % count:
+            return Progress(counters, False, False, self._weight)
+        means = {name: float(total) / count for name, total in self._sums.items()}
         self._sums = {}
-        if step < agent.passes * agent.minibatches and agent.goes_on(means):
-            return Progress(counters, False, False)
+        if step < agent.passes * count and agent.goes_on(means):
+            return Progress(counters, False, False, self._weight)
         agent.finish(self._digest, means)
         counters = replace(counters, epoch=counters.epoch + 1)
-        return Progress(counters, True, self._is_due(counters))
+        return Progress(counters, True, self._is_due(counters), self._weight)
 
     def amount(self, counters: Counters) -> int:
         return counters.env_steps
@@ -150,6 +150,7 @@ class Rollouts(Experience):
         self._collected = state["collected"]
         if state["collector"] is None:
             self._collector.begin_anew(self._collected)
+            self.agent.begin_anew()
         else:
             self._collector.restore(state["collector"])
         self._collector.episodes = [(total, length) for total, length in state["episodes"]]
@@ -171,11 +172,24 @@ class Rollouts(Experience):
                 rollout = self._collector.collect_episodes(self._explorer(), number)
             else:
                 rollout = self._collector.collect(self._explorer(), agent.steps)
+                while not rollout.decisions:  # all rest: there is nothing to learn, and this is no epoch
+                    rollout = self._collector.collect(self._explorer(), agent.steps)
         ends = int(torch.count_nonzero((rollout.terminated | rollout.truncated) & rollout.mask))
         self._counts = (rollout.decisions, ends)
         with torch.no_grad():
             self._digest = agent.digest(rollout if self._device.type == "cpu" else rollout.to(self._device))
         agent.train()
+
+    @property
+    def _minibatches(self) -> int:
+        """Into how many parts this rollout is cut: none is empty."""
+        return min(self.agent.minibatches, max(1, self._counts[0]))
+
+    @property
+    def _weight(self) -> float:
+        """What its metrics count in means: the share of steps that are decisions, 1 of whole episodes."""
+        steps = self.agent.steps
+        return self._counts[0] / (steps * self.agent.environment.num_envs) if steps else 1.0
 
     def _explorer(self) -> Act:
         explore, device = self.agent.explorer(), self._device
@@ -190,7 +204,7 @@ class Rollouts(Experience):
 
     def _minibatch(self, position: Position) -> dict[str, Tensor]:
         """Return the rows of a minibatch, [M, ...] each; of a rollout that stays whole [T, N, ...]."""
-        count = self.agent.minibatches
+        count = self._minibatches
         if self._whole:
             return self._digest
         number, part = divmod(position.step_in_epoch, count)

@@ -98,6 +98,9 @@ class ActionValue(Agent):
         action = self.act(observation, action_mask, greedy=False)
         return torch.where(self.planned == _NONE, action, self.planned) if self.target == "sarsa" else action
 
+    def begin_anew(self) -> None:
+        self.planned.fill_(_NONE)
+
     def digest(self, rollout: Rollout) -> dict[str, Tensor]:
         found = {
             "mask": rollout.mask,
@@ -109,10 +112,12 @@ class ActionValue(Agent):
             found["optimal"] = rollout.optimal
         if self.discount > 0:
             after = rollout.observation[1]  # [N]
+            mask = None if rollout.action_mask is None else rollout.action_mask[1]  # [N, A]
             if len(rollout.end_rows):
-                after = after.clone()
-                after[rollout.end_rows[:, 1]] = rollout.end_observations
-            mask = None if rollout.action_mask is None else rollout.action_mask[1]
+                ended = rollout.end_rows[:, 1]
+                after = after.index_put((ended,), rollout.end_observations)
+                if mask is not None and rollout.end_action_masks is not None:
+                    mask = mask.index_put((ended,), rollout.end_action_masks)
             value = self._value(after, mask, going_on=~(rollout.terminated | rollout.truncated)[0])
             found["next_value"] = value.masked_fill(rollout.terminated[0], 0.0)[None]
         return found
@@ -130,9 +135,10 @@ class ActionValue(Agent):
         step = self.step_size if self.step_size is not None else 1 / count.clamp(min=1)
         counts.scatter_(0, place, count)
         values.scatter_(0, place, value + step * error)
-        metrics = {"td_error": error.abs().sum() / counted.sum().clamp(min=1)}
+        decisions = int(counted.sum())
+        metrics = {"td_error": error.abs().sum() / max(1, decisions)}
         observed: dict[str, Tensor] = {name: batch[name][0] for name in ("reward", "optimal") if name in batch}
-        yield Loss(None, "", metrics | _over_runs(observed, like=target))
+        yield Loss(None, "", metrics | _over_runs(observed, counted, decisions))
 
     def optimizers(self) -> dict[str, Optimizer]:
         return {}
@@ -198,12 +204,15 @@ def _runs_last(table: Tensor) -> Tensor:
     return table.movedim(0, -1).contiguous().movedim(-1, 0)
 
 
-def _over_runs(observed: dict[str, Tensor], like: Tensor) -> dict[str, Tensor]:
-    """Return means over the runs, [N] each, and of several runs their standard errors; a dummy step holds zeros."""
-    values = torch.stack([each.to(like) for each in observed.values()])  # [M, N]
-    mean, runs = values.mean(1), values.shape[1]
+def _over_runs(observed: dict[str, Tensor], counted: Tensor, decisions: int) -> dict[str, Tensor]:
+    """Return means over the runs [N] that count, and of several runs their standard errors, 0 where one counts."""
+    values = torch.stack([each.to(counted) for each in observed.values()])  # [M, N]
+    runs = values.shape[1]
+    if decisions < runs:
+        values = values[:, counted > 0]
+    mean = values.mean(1)
     found = dict(zip(observed, mean.unbind(), strict=True))
     if runs > 1:  # torch.std would take twenty times as long
-        error = torch.linalg.vector_norm(values - mean[:, None], dim=1) / (runs * (runs - 1)) ** 0.5
+        error = torch.linalg.vector_norm(values - mean[:, None], dim=1) / max(1, decisions * (decisions - 1)) ** 0.5
         found |= dict(zip((f"{name}_standard_error" for name in observed), error.unbind(), strict=True))
     return found

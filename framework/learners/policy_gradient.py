@@ -131,6 +131,10 @@ class PolicyGradient(Agent):
         draw = sampler
         return lambda observation, mask: draw(observation) if mask is None else self.explore(observation, mask)
 
+    def begin_anew(self) -> None:
+        if self.rewards is not None:
+            self.rewards.begin_anew()
+
     def digest(self, rollout: Rollout) -> dict[str, Tensor]:
         observation, mask = rollout.observation[:-1], rollout.mask  # [T, N, *shape], [T, N]
         reward = rollout.reward
@@ -392,12 +396,18 @@ class PolicyGradient(Agent):
 
 
 def over_runs(name: str, values: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """Return the mean of values [T, N] over steps and runs, and of several runs its standard error."""
-    kept = _masked(values, mask)
-    means = kept[0] if len(kept) == 1 else kept.sum(0) / mask.sum(0).clamp(min=1)  # [N]
-    if len(means) == 1:
+    """Return the mean of values [T, N] over steps and runs that took any, and of several runs its standard error.
+
+    The error is 0 where all but one of several runs rest: one alone tells nothing of it.
+    """
+    if int(mask.count_nonzero()) == mask.numel():  # as it is with bandits, and then they are many
+        means = values[0] if len(values) == 1 else values.mean(0)  # [N]
+    else:
+        decisions = mask.sum(0)  # [N]
+        means = (_masked(values, mask).sum(0) / decisions)[decisions > 0]  # [≤ N]
+    if values.shape[1] == 1:
         return {name: means.mean()}
-    deviation, mean = torch.std_mean(means)
+    deviation, mean = torch.std_mean(means, correction=min(1, len(means) - 1))
     return {name: mean, f"{name}_standard_error": deviation / len(means) ** 0.5}
 
 

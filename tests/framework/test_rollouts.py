@@ -11,14 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from framework import Environment
+from framework import Environment, Rollout
 from framework.agent import Agent, Evaluation
+from framework.collector import Collector
 from framework.environment import Environments
 from framework.position import Position
 from framework.randomness import Keys
 from framework.rollouts import Rollouts, statistics
 from framework.schedule import Counters
-from tests.framework.agent_runs import RECIPES, assert_equal, prepared
+from framework.tape import Act
+from tests.framework.agent_runs import RECIPES, assert_equal, prepared, records, run, without_pictures
 
 
 def agent(folder: Path, name: str, *overrides: str) -> Agent:
@@ -227,14 +229,25 @@ def test_the_news_are_those_of_the_episodes_that_ended_since(tmp_path: Path) -> 
     assert position.counters.episodes > 1
 
 
-@pytest.mark.parametrize("name", ["a2c", "ppo", "reinforce", "sarsa"])
-def test_a_state_goes_on_elsewhere(tmp_path: Path, name: str) -> None:
-    learner = agent(tmp_path, name)
+RESTING = ("environment.max_episode_steps=1",)  # every other step of all environments is none
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        *((name, ()) for name in ("a2c", "ppo", "reinforce", "sarsa")),
+        ("a2c", (*RESTING, "update.steps=1")),
+        ("ppo", (*RESTING, "update.steps=2", "update.minibatches=5")),
+        ("sarsa", RESTING),
+    ],
+)
+def test_a_state_goes_on_elsewhere(tmp_path: Path, name: str, overrides: tuple[str, ...]) -> None:
+    learner = agent(tmp_path, name, *overrides)
     rollouts = Rollouts(agent=learner, seed=0)
     _, position = steps(rollouts, 9)
     state, there, held = rollouts.state(), copy.deepcopy(position), copy.deepcopy(dict(learner.state_dict()))
     expected, _ = steps(rollouts, 7, position)
-    elsewhere = agent(tmp_path, name)
+    elsewhere = agent(tmp_path, name, *overrides)
     elsewhere.load_state_dict(held)
     other = Rollouts(agent=elsewhere, seed=0)
     other.restore(state)
@@ -249,3 +262,69 @@ def test_what_is_asked_of_an_evaluation_is_in_range() -> None:
     for option in options:
         with pytest.raises(ValueError, match=f"{option}: expected 1 or more, found 0"):
             Evaluation(**{**options, option: 0})
+
+
+def test_where_all_environments_rest_there_is_no_rollout(tmp_path: Path) -> None:
+    overrides = ("environment.max_episode_steps=1", "update.steps=1")  # every other step is none
+    rollouts = Rollouts(agent=agent(tmp_path, "a2c", *overrides), seed=0)
+    found, position = steps(rollouts, 6)
+    assert [len(minibatch["action"]) for minibatch in found] == [3] * 6
+    assert (position.counters.env_steps, position.counters.episodes, position.counters.epoch) == (18, 18, 6)
+    assert len(rollouts._collector.episodes) == 18
+
+
+def test_no_minibatch_is_empty(tmp_path: Path) -> None:
+    overrides = ("environment.max_episode_steps=1", "update.steps=2", "update.minibatches=6")
+    rollouts = Rollouts(agent=agent(tmp_path, "ppo", *overrides), seed=0)
+    found, position = steps(rollouts, 18)  # 3 decisions of 6 steps, 3 passes
+    assert [len(minibatch["action"]) for minibatch in found] == [1] * 18
+    assert (position.counters.epoch, position.step_in_epoch, position.counters.env_steps) == (2, 0, 6)
+
+
+def test_a_step_weighs_what_its_rollout_has_of_decisions(tmp_path: Path) -> None:
+    rollouts = Rollouts(agent=agent(tmp_path, "a2c", "environment.max_episode_steps=3"), seed=0)
+    position, weights = Position(), []
+    for _ in range(8):
+        minibatch = next(iter(rollouts.minibatches(position, lambda: False)))
+        progress = rollouts.after_step(position, {})
+        assert progress.weight == len(minibatch["action"]) / 15
+        weights.append(progress.weight)
+        position.counters = progress.counters
+    assert min(weights) < max(weights) <= 1
+    whole = Rollouts(agent=agent(tmp_path, "reinforce"), seed=0)
+    next(iter(whole.minibatches(Position(), lambda: False)))
+    assert whole.after_step(Position(), {}).weight == 1
+
+
+def test_recorded_metrics_are_means_over_decisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_pictures(monkeypatch)
+    collected: list[Rollout] = []
+    collect = Collector.collect
+
+    def watched(self: Collector, act: Act, steps: int) -> Rollout:
+        rollout = collect(self, act, steps)
+        if self.stream == "environment":
+            collected.append(rollout)
+        return rollout
+
+    monkeypatch.setattr(Collector, "collect", watched)
+    overrides = ("environment.num_envs=12", "environment.kwargs.is_slippery=false", "policy.epsilon=1.0")
+    limits = ("trainer.max_steps=300", "trainer.log_every=300", "evaluation=null")
+    directory = run(tmp_path, RECIPES["q_learning"], *overrides, *limits).directory
+    assert directory is not None
+    (record,) = records(directory, "train")
+    rewards = torch.cat([rollout.reward[rollout.mask] for rollout in collected])
+    assert 300 < len(rewards) == record["env_steps"] < 3600
+    assert float(rewards.sum()) > 3
+    assert record["train/reward"] == pytest.approx(float(rewards.double().mean()), rel=1e-5)
+
+
+def test_what_cannot_be_restored_takes_nothing_of_the_lost_episodes_along(tmp_path: Path) -> None:
+    learner = agent(tmp_path, "sarsa")
+    rollouts = Rollouts(agent=learner, seed=0)
+    rollouts.restorable = False
+    steps(rollouts, 1)
+    planned: Any = learner.planned
+    assert (planned >= 0).any()
+    rollouts.restore(rollouts.state())
+    assert (planned == -1).all()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -24,6 +25,7 @@ from framework.markov import FiniteMDP, from_gymnasium
 from framework.position import Position
 from framework.randomness import Keys
 from framework.rollouts import Rollouts
+from framework.schedule import Counters
 from framework_plugins.policies.epsilon_greedy import EpsilonGreedy
 from framework_plugins.policies.tabular_softmax import TabularSoftmax
 from framework_plugins.policies.upper_confidence_bound import UpperConfidenceBound
@@ -273,9 +275,72 @@ def test_the_dummies_of_autoreset_are_not_learned_from() -> None:
     with registered(chain((2.0, None), discount=0.5)) as name:
         learner = made(name, 3, learner={"discount": 0.5}, epsilon=0.0)
         learner.values[:, 0, 0] = 1.0
-        train(learner, 10)  # every other step is one
-        assert learner.counts[:, 0, 0].tolist() == [5.0] * 3
+        train(learner, 10)  # between two of them all rest, which is no step
+        assert learner.counts[:, 0, 0].tolist() == [10.0] * 3
         assert learner.values[:, 0, 0].tolist() == [2.0] * 3
+
+
+def test_the_dummies_of_autoreset_are_in_no_metric(process: tuple[FiniteMDP, str]) -> None:
+    learner = watched(process[1], 20, learner={"discount": 0.7}, autoreset="next_step")
+    train(learner, 40)
+    some = [rows for rows in learner.rollouts if not rows.mask.all()]
+    assert len(some) > 20
+    for rows in some:
+        (loss,) = learner.losses(learner.digest(rows), Counters(), Keys(0, "train", 0))
+        rewards = rows.reward[0].numpy()[rows.mask[0].numpy()].astype(np.float64)
+        error = rewards.std(ddof=1) / len(rewards) ** 0.5
+        assert float(loss.metrics["reward"]) == pytest.approx(rewards.mean(), rel=1e-5)
+        assert float(loss.metrics["reward_standard_error"]) == pytest.approx(error, rel=1e-4)
+
+
+def test_where_one_run_alone_does_not_rest_the_standard_error_is_0(process: tuple[FiniteMDP, str]) -> None:
+    learner = watched(process[1], 3, learner={"discount": 0.7})
+    train(learner, 1)
+    (rows,) = learner.rollouts
+    digest = learner.digest(replace(rows, mask=torch.tensor([[False, True, False]])))
+    (loss,) = learner.losses(digest, Counters(), Keys(0, "train", 0))
+    assert loss.metrics["reward"] == rows.reward[0, 1]
+    assert loss.metrics["reward_standard_error"] == 0
+
+
+class Narrowing(gymnasium.Env[int, int]):
+    """At first only action 0 is allowed, later only action 1."""
+
+    observation_space, action_space = gymnasium.spaces.Discrete(3), gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[int, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.state = 0
+        return 0, {"action_mask": np.array([1, 0], dtype=np.int8)}
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
+        self.state += 1
+        return self.state, 0.0, False, False, {"action_mask": np.array([0, 1], dtype=np.int8)}
+
+
+@pytest.mark.parametrize("autoreset", ["next_step", "same_step"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_truncated_episode_goes_on_with_what_is_allowed_there(target: str, autoreset: Any) -> None:
+    gymnasium.register("test/Narrowing-v0", Narrowing, max_episode_steps=2)
+    try:
+        settings = {"discount": 0.5, "step_size": 1.0, "target": target}
+        learner = made("test/Narrowing-v0", 2, epsilon=0.0, learner=settings, autoreset=autoreset)
+        learner.values[:, 2] = torch.tensor([100.0, 7.0])
+        train(learner, 2)
+        assert learner.values[:, 1, 1].tolist() == [0.5 * 7.0] * 2
+    finally:
+        gymnasium.registry.pop("test/Narrowing-v0")
+
+
+def test_sarsas_plan_goes_with_its_episode() -> None:
+    learner = made("FrozenLake-v1", 2, learner={"discount": 0.9, "target": "sarsa"})
+    train(learner, 1)
+    assert (learner.planned >= 0).all()
+    learner.begin_anew()
+    observation, drawn = torch.zeros(2, dtype=torch.int64), set()
+    for _ in range(100):
+        drawn |= {tuple(learner.explore(observation, None).tolist())}
+    assert len(drawn) == 16, "of 4 · 4 pairs; a plan would leave one"
 
 
 def test_masked_actions_are_never_taken_nor_learned_from() -> None:

@@ -20,7 +20,7 @@ from framework.collector import Collector
 from framework.dynamic_programming import policy_gradient
 from framework.errors import IncompatibleParts
 from framework.learner import Loss
-from framework.learners.policy_gradient import PolicyGradient
+from framework.learners.policy_gradient import PolicyGradient, over_runs
 from framework.markov import FiniteMDP
 from framework.optimizer import Optimizer
 from framework.randomness import Keys, rekey
@@ -831,3 +831,33 @@ def test_the_entropy_of_a_squashed_gaussian_is_learned_from() -> None:
     # Summed over the episode's steps; the standard error of the mean of 200,000 samples is about 0.003.
     assert policy.log_sigma.grad is not None
     torch.testing.assert_close(-policy.log_sigma.grad.double() / rows, expected[None], rtol=0, atol=0.015)
+
+
+def test_means_over_runs_are_of_those_that_decide() -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(4, 6, generator=generator, dtype=torch.float64)
+    mask = torch.rand(4, 6, generator=generator) < 0.5
+    mask[:, 2] = False
+    for steps in (4, 1):
+        of_runs = [values[:steps, n][mask[:steps, n]].mean() for n in range(6) if mask[:steps, n].any()]
+        assert 1 < len(of_runs) < 6
+        means = torch.stack(of_runs)
+        found = over_runs("reward", values[:steps] * mask[:steps], mask[:steps])
+        torch.testing.assert_close(found["reward"], means.mean(), **EXACT)
+        torch.testing.assert_close(found["reward_standard_error"], means.std() / len(means) ** 0.5, **EXACT)
+    every = over_runs("reward", values, torch.ones_like(mask))
+    torch.testing.assert_close(every["reward_standard_error"], values.mean(0).std() / 6**0.5, **EXACT)
+    alone = over_runs("reward", values[:1], torch.arange(6)[None] == 3)
+    assert alone == {"reward": values[0, 3], "reward_standard_error": 0.0}
+    assert over_runs("reward", values[:, :1], mask[:, :1]).keys() == {"reward"}
+
+
+def test_the_scale_of_rewards_forgets_episodes_that_are_gone() -> None:
+    learner = made(A2C(steps=5), environment=corridors(normalize_reward=True), baseline=table())
+    digest_of(learner, rollout(course(0, 5), same_step=True))
+    returns, deviation = learner.rewards.returns, learner.rewards.moments().clone()
+    assert returns.any()
+    learner.begin_anew()
+    assert not returns.any()
+    assert learner.rewards.moments() == deviation
+    made(A2C(steps=5), baseline=table()).begin_anew()
