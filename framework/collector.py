@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from collections.abc import Callable
+from typing import Any, overload
 
 import gymnasium
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 
-from framework.environment import Environments, autoreset_mode, reset_seeds
-from framework.environment_state import capture, is_restorable, restore
+from framework.environment import Environments, autoreset_mode
+from framework.environment_state import FEW, capture, is_restorable, restore
 from framework.errors import OptionError
 from framework.object_state import NotCapturable
 from framework.randomness import key
@@ -62,6 +64,9 @@ class Collector:
     def collect(self, act: Act, steps: int) -> Rollout:
         """Take some steps in each environment, from where the last ones led to; at first, from new episodes.
 
+        Nothing stops it on the way: half of the steps would leave the environments where no whole rollout has led them,
+        and the state that the rollout began with is gone.
+
         Args:
             act: observations [N, *shape] and the actions allowed [N, *choices], None where all are, to actions
                 [N, *action shape]. It sees the rollout's own memory, and does not write to it.
@@ -79,7 +84,17 @@ class Collector:
         self._moment = tape.moment
         return tape.rollout()
 
-    def collect_episodes(self, act: Act, number: int, limit: int | None = None) -> Rollout:
+    @overload
+    def collect_episodes(self, act: Act, number: int, limit: int | None = None) -> Rollout: ...
+
+    @overload
+    def collect_episodes(
+        self, act: Act, number: int, limit: int | None = None, *, stopping: Callable[[], bool]
+    ) -> Rollout | None: ...
+
+    def collect_episodes(
+        self, act: Act, number: int, limit: int | None = None, *, stopping: Callable[[], bool] | None = None
+    ) -> Rollout | None:
         """Take one whole episode in each environment, from its beginning.
 
         Nothing goes on afterwards: `collect` begins new episodes.
@@ -88,14 +103,18 @@ class Collector:
             act: as of `collect`.
             number: which episodes they are: the environments' seeds are a function of it.
             limit: steps, 1 or more, after which an episode that has not ended is truncated; None is never.
+            stopping: asked before each step whether to give up; None is never.
 
         Returns:
-            A rollout as long as the longest episode; what comes after an episode's end is masked.
+            A rollout as long as the longest episode; what comes after an episode's end is masked. None where it was
+            given up: nothing of it is kept, and the same number gives the same episodes again.
         """
         self._moment = None
         rows = ROWS if limit is None else min(ROWS, limit)
         tape = Tape(self.environment, self._begin(number), rows, same_step=self._same_step, whole=True)
         while not tape.all_rest:
+            if stopping is not None and stopping():
+                return None
             tape.step(act)
             if tape.length == limit:
                 tape.cut()
@@ -116,7 +135,7 @@ class Collector:
         self._moment, self._beginning = None, number
 
     def check_restorable(self) -> bool:
-        """Return whether the environments' state can be captured and restored; tried on two new ones of their kind."""
+        """Return whether the environments' state can be captured and restored; tried on new ones of their kind."""
         spec = self.environment.spec
         if spec is None:  # nobody knows how to make another: it is enough that nothing in them resists
             try:
@@ -124,7 +143,9 @@ class Collector:
             except NotCapturable:
                 return False
             return True
-        return is_restorable(lambda: gymnasium.make_vec(spec))
+        few = copy.deepcopy(spec)
+        few.kwargs["num_envs"] = min(FEW, self.environment.num_envs)
+        return is_restorable(lambda: gymnasium.make_vec(few))
 
     def state(self) -> dict[str, Any]:
         """Return all that is needed to go on bit for bit, in plain containers and tensors.

@@ -54,6 +54,7 @@ class Environment(Section):
         observation_space: of one environment, with its wrappers.
         action_space: of one environment, with its wrappers.
         vectorized_by: "its own vector form", "sync" or "async".
+        limit: steps after which an episode is truncated, as given or as registered; None where nothing does that.
 
     Raises:
         OptionError: the environment is not registered, lacks a package, does not know an option, or cannot be had in
@@ -82,6 +83,7 @@ class Environment(Section):
     observation_space: Space[Any] = field(init=False, repr=False)
     action_space: Space[Any] = field(init=False, repr=False)
     vectorized_by: str = field(init=False, repr=False)
+    limit: int | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for option in ("num_envs", "max_episode_steps"):
@@ -91,6 +93,7 @@ class Environment(Section):
         spec = _registered(self.id)
         self._check_kwargs(spec)
         self.vectorized_by = self._form(spec)
+        self.limit = spec.max_episode_steps if self.max_episode_steps is None else self.max_episode_steps
         one = self.make_one() if spec.entry_point is not None else None
         probe: Any = one or self.make(1)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,9 @@ from framework.object_state import NotCapturable, Reader, Writer
 Some = gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any]
 
 STEPS = 400  # that a trial waits at most for an episode to end
+SECONDS = 0.25  # likewise: slow environments are tried for fewer steps
+RESETS = 10  # that an environment has behind it, if there is time, when it is tried whether it forgets
+FEW = 2  # environments side by side are enough for a trial
 
 
 def capture(environment: Some) -> dict[str, Any]:
@@ -84,10 +88,36 @@ def is_restorable(make: Callable[[], VectorEnv[Any, Any, Any]]) -> bool:
             environment.close()
 
 
+def forgets(make: Callable[[], VectorEnv[Any, Any, Any]]) -> bool:
+    """Return whether a reset with a seed leaves nothing of what was before in vector environments: tried, not believed.
+
+    One takes random steps, past an episode's end if there is one in time, after some resets; it and a new one are
+    reset with the same seed and take the same steps, likewise, which must be the same bit for bit. What changes only
+    after more episodes than that is missed.
+
+    Args:
+        make: makes the vector environment; called twice.
+    """
+    made = [make()]
+    try:
+        used, end = made[0], time.monotonic() + SECONDS
+        for seed in range(RESETS):
+            used.reset(seed=seed)
+            if time.monotonic() > end:
+                break
+        used.action_space.seed(1)
+        _run(used, used)
+        made.append(make())
+        return are_equal(*(each.reset(seed=RESETS) for each in made)) and _run(used, made[1])
+    finally:
+        for environment in made:
+            environment.close()
+
+
 def _run(one: VectorEnv[Any, Any, Any], other: VectorEnv[Any, Any, Any]) -> bool:
     """Take random steps in both, until some after an episode's end; return whether they were the same."""
-    left = STEPS
-    while left > 0:
+    left, end = STEPS, time.monotonic() + SECONDS
+    while left > 0 and time.monotonic() < end:
         action = one.action_space.sample()
         mine = one.step(action)
         if other is not one and not are_equal(mine, other.step(action)):

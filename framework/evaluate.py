@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from framework.agent import Agent
-from framework.episodes import Episode, play
+from framework.episodes import LONGEST, Episode, play, share_cut
 from framework.errors import Problem, RecipeError
 from framework.examples import Examples
 from framework.learner import ExampleLearner, Learner
@@ -64,8 +64,9 @@ def evaluate(
     }
     if isinstance(learner, Agent):
         count, chosen = EPISODES if episodes is None else episodes, SEED if seed is None else seed
-        played = play(learner, count, seed=key(chosen, STREAM, 0), greedy=not sampled)
-        return {**found, "sampled": sampled, "seed": chosen, **_statistics(played)}
+        played = play(learner, count, seed=key(chosen, STREAM, 0), greedy=not sampled) or []  # nobody stops it
+        cut = share_cut(learner.environment, played)
+        return {**found, "sampled": sampled, "seed": chosen, **_statistics(played), **({"cut": cut} if cut else {})}
     _refuse_what_is_for_agents(learner, {"--episodes": episodes, "--sampled": sampled or None, "--seed": seed})
     return {**found, **_on_test_set(loaded)}
 
@@ -83,6 +84,8 @@ def describe(found: dict[str, Any]) -> str:
             f"  return   {found['return']:.2f}{spread}, from {lowest:g} to {highest:g}",
             f"  length   {found['length']:.1f} steps",
         ]
+        if "cut" in found:
+            lines += [f"  cut      {found['cut']:.0%} of them after {LONGEST:,} steps: they had not ended"]
     else:
         lines += [f"  {name:<28}{value:.6g}" for name, value in found.items() if name.startswith("test/")]
     return "\n".join([*lines, *(f"note: {note}" for note in found["notes"])])

@@ -95,7 +95,9 @@ class Examples(Experience):
         return {}
 
     @torch.no_grad()
-    def evaluate(self, split: str, counters: Counters) -> dict[str, float]:
+    def evaluate(
+        self, split: str, counters: Counters, stopping: Callable[[], bool] = lambda: False
+    ) -> dict[str, float]:
         """Return the metrics of a whole split, means over its examples at the schedules' final weights.
 
         Batches are all of about the training's size, because a divergence between examples depends on how many there

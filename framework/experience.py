@@ -57,7 +57,7 @@ class Experience(ABC):
         """Yield the minibatches of some steps from a position on: of a few, so that the caller may look up in between.
 
         Each is learnt from before the next is asked for. Nothing is yielded where the caller is stopping, and
-        gathering what comes next would take long.
+        gathering what comes next would take long; it may be asked often, and what was gathered by then be given up.
         """
 
     @abstractmethod
@@ -81,8 +81,11 @@ class Experience(ABC):
         """Return the metrics of what has happened since the last call, beside those of the losses."""
 
     @abstractmethod
-    def evaluate(self, split: str, counters: Counters) -> dict[str, float]:
-        """Return the learner's metrics on a split, `judged_on` or `test`."""
+    def evaluate(self, split: str, counters: Counters, stopping: Callable[[], bool]) -> dict[str, float] | None:
+        """Return the learner's metrics on a split, `judged_on` or `test`.
+
+        None where the caller was stopping, and what would take long was given up.
+        """
 
     @abstractmethod
     def cost(self, metrics: Mapping[str, float]) -> float:

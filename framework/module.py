@@ -77,6 +77,7 @@ class Module(LightningModule):
         self._seconds = 0.0  # of training since then
         self._last_meeting = self._next_meeting = position.counters.optimizer_steps
         self._saved_step = position.counters.optimizer_steps
+        self._judged_step = -1
         self._saved_at = time.perf_counter()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -100,22 +101,25 @@ class Module(LightningModule):
         self._clock = time.perf_counter()
 
     def training_step(self, _: int, __: int) -> None:
-        for minibatch in self.experience.minibatches(self.position, self._stop.__bool__):
+        if self.position.is_unjudged and self._judge():
+            self.trainer.should_stop = True
+            return
+        for minibatch in self.experience.minibatches(self.position, self._is_over):
             if self._after_step(self._minibatch(minibatch)):
                 self.trainer.should_stop = True
                 return
-        if self._alone and self._stop:  # between two rollouts
-            self.trainer.should_stop = True
+        if self._alone and self._is_over():  # between two rollouts, or amid one that was given up
+            self._end_here()
 
-    def evaluate(self, split: str) -> dict[str, float]:
-        """Return the learner's metrics on a split.
+    def evaluate(self, split: str) -> dict[str, float] | None:
+        """Return the learner's metrics on a split; None where a signal came first.
 
         Raises:
             NonFiniteError: one is not finite.
         """
         counters = self.position.counters
-        metrics = self.experience.evaluate(split, counters)
-        for name, value in metrics.items():
+        metrics = self.experience.evaluate(split, counters, self._stop.__bool__)
+        for name, value in (metrics or {}).items():
             if not math.isfinite(value):
                 raise NonFiniteError(f"{split}/{name} is {value} after {counters.optimizer_steps} steps")
         return metrics
@@ -237,10 +241,8 @@ class Module(LightningModule):
         if record or finished or progress.validates:
             self._flush_window()
         if finished or progress.validates:
-            best = self._validate()
-            finished = self.is_finished()
-            self._save_checkpoint(best)
-        elif save or self._stopping or self._saves_after(progress):
+            return self._judge()
+        if save or self._stopping or self._saves_after(progress):
             self._save_checkpoint(False)
         return finished or self._stopping
 
@@ -284,14 +286,38 @@ class Module(LightningModule):
         # Neither saving nor validating counts as training.
         self._clock = self._saved_at = time.perf_counter()
 
-    def _validate(self) -> bool:
-        """Record the validation metrics; return whether they are the best so far."""
-        split = self.experience.judged_on
-        metrics = self.evaluate(split)
+    def _is_over(self) -> bool:
+        """Return whether somebody has asked for the end, or the time is up by now."""
+        return bool(self._stop) or self.position.has_run_out(self.limits, time.perf_counter() - self._clock)
+
+    def _end_here(self) -> None:
+        """End where no step has just been taken, judged if it is the end of the run."""
+        self.trainer.should_stop = True
+        if not self._stop:
+            self._take_time()
+            self._meet()
+            self._flush_window()
+            if self._judged_step == self.position.counters.optimizer_steps:
+                self._save_checkpoint(False)
+            else:
+                self._judge()
+
+    def _judge(self) -> bool:
+        """Validate and save; return whether training ends here.
+
+        A signal ends the validation without a record, and the run that is resumed begins with it.
+        """
+        metrics = self.evaluate(self.experience.judged_on)
         self._clock = time.perf_counter()
-        if not metrics:
-            return False
-        self.emit(split, metrics)
+        self.position.is_unjudged = metrics is None
+        self._judged_step = self.position.counters.optimizer_steps
+        best = self._record_validation(metrics) if metrics else False
+        self._save_checkpoint(best)
+        return metrics is None or self.is_finished() or self._stopping
+
+    def _record_validation(self, metrics: Mapping[str, float]) -> bool:
+        """Record the validation metrics; return whether they are the best so far."""
+        self.emit(self.experience.judged_on, metrics)
         cost = self.experience.cost(metrics)
         better, best = cost < self.position.best, cost <= self.position.best  # of equal ones the last is kept
         self.position.best = min(self.position.best, cost)

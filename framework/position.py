@@ -27,6 +27,7 @@ class Position:
         window_steps: optimiser steps in it, each counting its weight, which is 1 where all that it learnt from counts.
         window_seconds: time spent in them.
         window_start: how much experience there was before it, in its unit.
+        is_unjudged: whether an evaluation is due here that was given up; the run goes on with it.
     """
 
     counters: Counters = field(default_factory=Counters)
@@ -38,10 +39,11 @@ class Position:
     window_steps: float = 0.0
     window_seconds: float = 0.0
     window_start: int = 0
+    is_unjudged: bool = False
 
-    def has_run_out(self, limits: Trainer) -> bool:
-        """Return whether the time is up."""
-        return limits.max_time is not None and self.seconds >= 60 * limits.max_time
+    def has_run_out(self, limits: Trainer, more: float = 0.0) -> bool:
+        """Return whether the time is up, some more seconds having passed since it was last counted."""
+        return limits.max_time is not None and self.seconds + more >= 60 * limits.max_time
 
     def has_reached(self, limits: Trainer, *, time_is_up: bool) -> bool:
         """Return whether one of the trainer's limits has been reached, or its patience is at an end."""

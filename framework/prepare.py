@@ -144,6 +144,7 @@ def agent_problems(recipe: Recipe, built: Built) -> Iterator[Problem]:
         yield from _foreign_limits(recipe, limits, (*OF_EXAMPLES, *OF_ENVIRONMENTS), "learns without acting")
     else:
         yield from _foreign_limits(recipe, limits, OF_EXAMPLES, "learns from environments")
+    yield from _endless_problems(recipe, agent)
     yield from _judging_problems(recipe, limits, agent)
     if limits.gradient_clip is not None and not agent.optimizers():
         where, message = "trainer.gradient_clip", f"learner {recipe.learner.entry.name!r} has no gradients"
@@ -157,6 +158,16 @@ def agent_problems(recipe: Recipe, built: Built) -> Iterator[Problem]:
             where, expected = f"trainer.{option}", " or ".join(map(str, allowed))
             message = f"learner {recipe.learner.entry.name!r} acts in environments, in one process and in float32"
             yield Problem(message, where, str(found), expected, str(allowed[0]), recipe.mark(where))
+
+
+def _endless_problems(recipe: Recipe, agent: Agent) -> Iterator[Problem]:
+    """Iterate over what lets a rollout of whole episodes go on for ever."""
+    environment = agent.environment
+    if agent.steps is None and environment.limit is None:
+        where, message = "environment.max_episode_steps", "a rollout of whole episodes ends when all of them have"
+        found = f"null, and {environment.id} has no limit of its own: an episode may go on for ever"
+        expected = "the number of steps after which an episode is truncated"
+        yield Problem(message, where, found, expected, "max_episode_steps: 1000", recipe.mark(where))
 
 
 def _judging_problems(recipe: Recipe, limits: Trainer, agent: Agent) -> Iterator[Problem]:

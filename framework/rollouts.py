@@ -15,7 +15,8 @@ from framework.agent import Agent
 from framework.agent_trial import watched_act, watched_parts
 from framework.collector import Collector
 from framework.data import Source
-from framework.episodes import play
+from framework.environment_state import FEW, forgets
+from framework.episodes import play, share_cut
 from framework.examples import CHUNK
 from framework.experience import Experience, Progress
 from framework.position import Position
@@ -47,7 +48,11 @@ class Rollouts(Experience):
         environment = agent.environment
         self.source = Source(environment.description, f"gymnasium {version('gymnasium')}")
         self._collector = Collector(environment.make(), seed=seed, stream="environment")
-        self.restorable = not agent.steps or self._collector.check_restorable()
+        self.restorable = True  # what does not act
+        if agent.steps is None:  # nothing is kept of one rollout for the next
+            self.restorable = forgets(lambda: environment.make(min(FEW, environment.num_envs)))
+        elif agent.steps:
+            self.restorable = self._collector.check_restorable()
         self._device = torch.device("cpu")
         self._collected = 0  # rollouts
         self._digest: dict[str, Tensor] = {}
@@ -66,7 +71,8 @@ class Rollouts(Experience):
             if position.step_in_epoch == 0:
                 if stopping():
                     return
-                self._collect(position.counters)
+                if not self._collect(position.counters, stopping):
+                    return
             yield self._minibatch(position)
 
     def batch(self, minibatch: dict[str, Tensor], keys: Keys) -> dict[str, Tensor]:
@@ -125,13 +131,22 @@ class Rollouts(Experience):
     def news(self) -> dict[str, float]:
         return statistics(self._collector.drain())
 
-    def evaluate(self, split: str, counters: Counters) -> dict[str, float]:
-        """Return the mean return and length of whole episodes, and the standard error of the first."""
+    def evaluate(
+        self, split: str, counters: Counters, stopping: Callable[[], bool] = lambda: False
+    ) -> dict[str, float] | None:
+        """Return the mean return and length of whole episodes, and the standard error of the first.
+
+        Where some were cut, `cut` is their share. None where it was given up.
+        """
         evaluation = self.agent.evaluation
         if evaluation is None:
             return {}
         seed = key(self.seed, split, 0)
-        return statistics(play(self.agent, evaluation.episodes, seed=seed, greedy=evaluation.greedy))
+        played = play(self.agent, evaluation.episodes, seed=seed, greedy=evaluation.greedy, stopping=stopping)
+        if played is None:
+            return None
+        cut = share_cut(self.agent.environment, played)
+        return statistics(played) | ({"cut": cut} if cut else {})
 
     def cost(self, metrics: Mapping[str, float]) -> float:
         return -metrics["return"]
@@ -158,27 +173,35 @@ class Rollouts(Experience):
         self._pass = None
         self._counts = (state["counts"][0], state["counts"][1])
 
-    def _collect(self, counters: Counters) -> None:
-        """Act, and take up what is to be learnt from it."""
+    def _collect(self, counters: Counters, stopping: Callable[[], bool]) -> bool:
+        """Act, and take up what is to be learnt from it; return whether it was not given up.
+
+        Whole episodes begin with a reset by a key: given up, they are repeated to the bit. Other rollouts go on where
+        the last one stopped, and are taken to their end, T steps.
+        """
         agent, number = self.agent, counters.epoch
         self._digest, self._parts, self._pass, self._counts = {}, [], None, (0, 0)
         if agent.steps == 0:
-            return
+            return True
         self._collected = number + 1
         rekey(self.seed, "act", number)
         agent.eval()
         with torch.no_grad():
             if agent.steps is None:
-                rollout = self._collector.collect_episodes(self._explorer(), number)
+                rollout = self._collector.collect_episodes(self._explorer(), number, stopping=stopping)
             else:
                 rollout = self._collector.collect(self._explorer(), agent.steps)
                 while not rollout.decisions:  # all rest: there is nothing to learn, and this is no epoch
                     rollout = self._collector.collect(self._explorer(), agent.steps)
+        if rollout is None:
+            agent.train()
+            return False
         ends = int(torch.count_nonzero((rollout.terminated | rollout.truncated) & rollout.mask))
         self._counts = (rollout.decisions, ends)
         with torch.no_grad():
             self._digest = agent.digest(rollout if self._device.type == "cpu" else rollout.to(self._device))
         agent.train()
+        return True
 
     @property
     def _minibatches(self) -> int:

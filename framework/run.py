@@ -83,6 +83,7 @@ def train(
     with stop_on_signals(stop), books as kept:
         module = _module(prepared, state, kept, stop)
         _fit(lightning, module)
+        test: dict[str, float] | None = None
         stopped = any_rank([bool(stop)])[0]  # processes that were told at different moments end alike
         if stopped:
             module.save_if_behind()
@@ -92,7 +93,7 @@ def train(
             test = module.evaluate("test")
         if kept is None:
             return Outcome(None, None if stopped else {})
-        return kept.stopped(stop) if stopped else kept.conclude(module, test)
+        return kept.stopped(stop) if test is None else kept.conclude(module, test)
 
 
 def _module(
@@ -228,7 +229,7 @@ def _draw(prepared: Prepared, directory: RunDirectory) -> list[Path]:
 def _fit(lightning: LightningTrainer, module: Module) -> None:
     from framework.module import Turns
 
-    if module.is_finished():  # killed after the last checkpoint: what is left is the test
+    if module.is_finished() and not module.position.is_unjudged:  # what is left is the test
         return
     with warnings.catch_warnings():
         # Lightning 2.6 uses a spelling that torch 2.13 calls deprecated.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from framework.baseline import Baseline
 from framework.collector import Collector
-from framework.episodes import LONGEST
+from framework.episodes import longest
 from framework.errors import Problem, RecipeError
 from framework.learners.policy_gradient import PolicyGradient
 from framework.randomness import key, rekey
@@ -215,7 +215,7 @@ def _rollouts(agent: PolicyGradient, count: int, rollouts: int, seed: int, strea
         for number in range(rollouts):
             rekey(seed, f"{stream}/act", number)
             with torch.no_grad():
-                rollout = collector.collect_episodes(act, number, LONGEST)
+                rollout = collector.collect_episodes(act, number, longest(agent.environment))
             yield rollout
     finally:
         collector.environment.close()

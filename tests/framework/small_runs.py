@@ -49,6 +49,16 @@ optimizer: {name: sgd, lr: 3.0}
 evaluation: {episodes: 5}
 trainer: {max_env_steps: 4000, accelerator: cpu}
 """
+WALK = """
+name: walk
+learner: action_value
+environment: {id: fw/ShortCorridor-v0, kwargs: {observe_state: true}}
+policy: {name: epsilon_greedy, epsilon: 1.0}
+discount: 1.0
+step_size: 0.5
+evaluation: null
+trainer: {max_steps: 10, accelerator: cpu}
+"""
 SOLVED_LAKE = """
 name: solved_lake
 seed: 0

@@ -484,6 +484,25 @@ right.yaml:4:15: trunk.name: there is no trunk 'mpl'
 """,
     ),
     Broken(
+        "whole episodes without an end",
+        AGENT,
+        (
+            ("CartPole-v1", "fw/ShortCorridor-v0"),
+            ("baseline: {name: value}\n", ""),
+            ("{name: a2c, steps: 5}", "reinforce"),
+        ),
+        """\
+right.yaml:3:1: environment.max_episode_steps: a rollout of whole episodes ends when all of them have
+   3 | environment: {id: fw/ShortCorridor-v0, num_envs: 2}
+     | ^^^^^^^^^^^
+       found:    null, and fw/ShortCorridor-v0 has no limit of its own: an episode may go on for ever
+       expected: the number of steps after which an episode is truncated
+       write:    max_episode_steps: 1000
+
+1 problem found; nothing was trained.
+""",
+    ),
+    Broken(
         "an ordinary policy for action values",
         LAKE,
         (("{name: epsilon_greedy, epsilon: 0.1}", "tabular_softmax"),),

@@ -249,6 +249,41 @@ def test_what_cannot_be_restored_goes_on_with_new_episodes(
     assert resume(directory).summary is not None
 
 
+HARDER = """
+import gymnasium
+
+from framework import register_wrapper
+
+
+class Harder(gymnasium.Wrapper):
+    def __init__(self, environment):
+        super().__init__(environment)
+        self.level = 0
+
+    def reset(self, **options):
+        self.level += 1
+        return super().reset(**options)
+
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        return observation, reward * self.level, *rest
+
+
+@register_wrapper("harder")
+def harder(environment: gymnasium.Env) -> gymnasium.Wrapper:
+    \"\"\"Pays more for each episode.\"\"\"
+    return Harder(environment)
+"""
+
+
+def test_episodes_that_depend_on_those_before_are_said_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "harder.py"
+    path.write_text(HARDER)
+    wrapped = "environment.wrappers=[{name: harder}]"
+    assert NOTE in prepared(tmp_path, RECIPES["reinforce"], wrapped, plugins=[path]).notes
+    assert NOTE not in prepared(tmp_path, RECIPES["a2c"], wrapped, plugins=[path]).notes  # they are captured there
+
+
 def test_whole_episodes_need_no_state(tmp_path: Path, walk: Path) -> None:
     whole = [*WALKS, "update=reinforce", "trace=1", "trainer.max_steps=6"]
     unbroken = run(tmp_path / "unbroken", RECIPES["a2c"], *whole, plugins=[walk]).directory

@@ -216,6 +216,29 @@ def test_one_whole_episode_in_each_environment(mode: Any, limit: int | None) -> 
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_whole_episodes_are_given_up_at_the_next_step_and_leave_nothing(mode: Any) -> None:
+    environment = Environment(id="CartPole-v1", num_envs=3, vectorization="sync", autoreset=mode).make()
+    collector = Collector(environment, seed=1, stream="train")
+    expected = collector.collect_episodes(by_digits, 2)
+    episodes = collector.drain()
+    acted = []
+
+    def act(observation: Tensor, allowed: Tensor | None) -> Tensor:
+        acted.append(len(observation))
+        return by_digits(observation, allowed)
+
+    for steps in (0, 5, len(expected) - 1):
+        acted.clear()
+        assert collector.collect_episodes(act, 2, stopping=lambda steps=steps: len(acted) == steps) is None
+        assert len(acted) == steps
+        assert collector.drain() == []
+    rollout = collector.collect_episodes(by_digits, 2, stopping=lambda: False)
+    assert rollout is not None
+    assert_the_same(rollout, expected)
+    assert collector.drain() == episodes
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_a_long_episode_finds_room(mode: Any) -> None:
     options: dict[str, Any] = {"id": "fw/KArmedTestbed-v0", "max_episode_steps": 1000, "autoreset": mode}
     collector = Collector(Environment(num_envs=2, **options).make(), seed=0, stream="evaluation")

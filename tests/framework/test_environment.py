@@ -105,6 +105,21 @@ def test_a_limit_of_steps_holds_in_every_form(options: dict[str, Any], steps: in
     assert [one.step(action[0])[3] for _ in range(steps)] == [False] * (steps - 1) + [True]
 
 
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [
+        ({"id": "CartPole-v1"}, 500),
+        ({"id": "CartPole-v1", "max_episode_steps": 30}, 30),
+        ({"id": "CartPole-v1", "max_episode_steps": 900, "vectorization": "sync"}, 900),
+        ({"id": "fw/ShortCorridor-v0"}, None),
+        ({"id": "CliffWalking-v1"}, None),
+        ({"id": "fw/KArmedTestbed-v0", "max_episode_steps": 7}, 7),
+    ],
+)
+def test_the_limit_is_as_given_or_as_registered(options: dict[str, Any], limit: int | None) -> None:
+    assert Environment(**options).limit == limit
+
+
 def test_the_mode_stays_what_it_was_when_others_are_made() -> None:
     # Gymnasium keeps it in a dictionary that all environments of a class share.
     first = Environment(id="Pendulum-v1", autoreset="next_step").make()

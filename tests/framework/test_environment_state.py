@@ -14,7 +14,7 @@ import torch
 from gymnasium.spaces import Discrete
 
 from framework import Environment
-from framework.environment_state import are_equal, capture, is_restorable, restore
+from framework.environment_state import are_equal, capture, forgets, is_restorable, restore
 from framework.object_state import NotCapturable
 from framework_plugins.wrappers.frame_stack import frame_stack
 from framework_plugins.wrappers.sticky import sticky
@@ -89,6 +89,60 @@ def through_a_file(state: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("options", ENVIRONMENTS, ids=name_of)
 def test_environments_can_be_restored(options: dict[str, Any]) -> None:
     assert is_restorable(Environment(num_envs=3, **options).make)
+
+
+@pytest.mark.parametrize("options", ENVIRONMENTS, ids=name_of)
+def test_environments_forget_what_was_before_a_reset_with_a_seed(options: dict[str, Any]) -> None:
+    assert forgets(Environment(num_envs=2, **options).make)
+
+
+class Harder(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Each episode pays more than the one before; from some episode on."""
+
+    def __init__(self, environment: gymnasium.Env[Any, Any], after: int) -> None:
+        super().__init__(environment)
+        self.level = -after
+
+    def reset(self, **options: Any) -> Any:
+        self.level += 1
+        return super().reset(**options)
+
+    def step(self, action: Any) -> Any:
+        observation, reward, *rest = super().step(action)
+        return observation, float(reward) * max(self.level, 1), *rest
+
+
+@pytest.mark.parametrize("after", [0, 5])
+@pytest.mark.parametrize("autoreset", ["next_step", "same_step"])
+def test_what_counts_its_episodes_does_not_forget(after: int, autoreset: Any) -> None:
+    wrappers: Any = [functools.partial(Harder, after=after)]
+    environment = Environment(id="CartPole-v1", num_envs=2, wrappers=wrappers, autoreset=autoreset)
+    assert not forgets(environment.make)
+    assert is_restorable(environment.make), "it can be captured, but whole episodes capture nothing"
+
+
+def test_what_is_slow_is_tried_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+
+    class Slow(gymnasium.Env[Any, Any]):
+        observation_space, action_space = Discrete(2), Discrete(2)
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.int64, dict[str, Any]]:
+            clock[0] += 0.1
+            return np.int64(0), {}
+
+        def step(self, action: Any) -> tuple[np.int64, float, bool, bool, dict[str, Any]]:
+            clock[0] += 0.1
+            taken.append(action)
+            return np.int64(0), 0.0, False, False, {}
+
+    clock = [0.0]
+    monkeypatch.setattr("framework.environment_state.time.monotonic", lambda: clock[0])
+    for trial in (is_restorable, forgets):
+        clock[0] = 0.0
+        assert trial(vectors_of(Slow))
+        assert taken
+        assert clock[0] < 4, "seconds, of a step and a reset that take 0.1 s each"
 
 
 @pytest.mark.parametrize("options", ENVIRONMENTS, ids=name_of)

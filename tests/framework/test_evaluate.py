@@ -18,7 +18,7 @@ from framework.episodes import play
 from framework.errors import RecipeError
 from framework.evaluate import STREAM, describe, evaluate
 from framework.randomness import key
-from tests.framework.small_runs import CARTPOLE, CORRIDOR, DIGITS, SOLVED_LAKE, contents, trained
+from tests.framework.small_runs import CARTPOLE, CORRIDOR, DIGITS, SOLVED_LAKE, WALK, contents, trained
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +86,15 @@ def test_runs_side_by_side_play_by_their_own_parameters(tmp_path: Path) -> None:
     found = evaluate(run, episodes=4, sampled=True)
     assert found["episodes"] == 6  # each plays as many as the others
     assert -5 <= found["return_minimum"] <= found["return_maximum"] <= -3
+
+
+def test_episodes_that_are_cut_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = trained(tmp_path, WALK)
+    assert "cut" not in evaluate(run, episodes=2, sampled=True)
+    monkeypatch.setattr("framework.episodes.LONGEST", 2)  # three steps are the fewest
+    found = evaluate(run, episodes=2, sampled=True)
+    assert (found["cut"], found["length"]) == (1, 2)
+    assert "  cut      100% of them after 10,000 steps: they had not ended" in describe(found)
 
 
 def test_a_latent_run_has_the_metrics_of_its_summary(digits: Path) -> None:

@@ -23,6 +23,12 @@ def test_the_time_is_up_from_its_minute_on(max_time: float | None, expected: boo
     assert AT.has_run_out(Trainer(max_epochs=99, max_time=max_time)) is expected
 
 
+def test_seconds_that_are_not_counted_yet_are_added() -> None:
+    limits = Trainer(max_epochs=99, max_time=2)
+    assert not AT.has_run_out(limits, 29.9)
+    assert AT.has_run_out(limits, 30)
+
+
 @pytest.mark.parametrize(
     ("limits", "expected"),
     [
@@ -50,7 +56,7 @@ def test_a_time_that_is_up_ends_training_before_any_other_limit() -> None:
 
 def test_a_position_is_what_its_state_makes() -> None:
     window = {"objective": torch.tensor(3.5, dtype=torch.float64)}
-    position = Position(Counters(40, 2560, 2), 3, 1.25, 1, 90.5, window, 7, 4.5, 2112)
+    position = Position(Counters(40, 2560, 2), 3, 1.25, 1, 90.5, window, 7, 4.5, 2112, True)
     others = set(asdict(position)) - {"counters", "window"}
     assert all(getattr(position, name) != getattr(Position(), name) for name in others), "each field is looked at"
     state = position.state()

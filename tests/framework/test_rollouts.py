@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from framework import Environment, Rollout
+from framework import Environment, episodes
 from framework.agent import Agent, Evaluation
 from framework.collector import Collector
 from framework.environment import Environments
 from framework.position import Position
-from framework.randomness import Keys
+from framework.randomness import Keys, key
 from framework.rollouts import Rollouts, statistics
 from framework.schedule import Counters
-from framework.tape import Act
-from tests.framework.agent_runs import RECIPES, assert_equal, prepared, records, run, without_pictures
+from tests.framework.agent_runs import RECIPES, assert_equal, prepared
+from tests.framework.small_runs import WALK
 
 
 def agent(folder: Path, name: str, *overrides: str) -> Agent:
@@ -115,6 +115,26 @@ def test_no_rollout_is_begun_where_the_caller_is_stopping(tmp_path: Path) -> Non
     assert position.step_in_epoch == 0
 
 
+@pytest.mark.parametrize("name", ["reinforce", "a2c", "ppo"])
+def test_whole_episodes_are_given_up_amid_and_begin_again_and_others_are_not(tmp_path: Path, name: str) -> None:
+    expected, _ = steps(Rollouts(agent=agent(tmp_path, name), seed=0), 8)
+    rollouts = Rollouts(agent=agent(tmp_path, name), seed=0)
+    first, position = steps(rollouts, 6)
+    held = copy.deepcopy(position)
+    asked = []
+
+    def stopping() -> bool:
+        asked.append(1)
+        return len(asked) == 3
+
+    more, position = steps(rollouts, 1, position, stopping)
+    assert (len(more), len(asked)) == ((0, 3) if name == "reinforce" else (1, 1))
+    assert name != "reinforce" or position == held
+    assert rollouts.agent.training
+    rest, _ = steps(rollouts, 2 - len(more), position)
+    assert_equal(first + more + rest, expected, "minibatches")
+
+
 def test_a_divergence_that_is_too_large_ends_the_passes(tmp_path: Path) -> None:
     rollouts = Rollouts(agent=agent(tmp_path, "ppo"), seed=0)
     position = Position()
@@ -207,6 +227,45 @@ def test_an_evaluation_repeats_itself_and_the_test_is_another(tmp_path: Path) ->
     assert rollouts.evaluate("test", Counters()) != first
     assert set(first) == {"return", "length", "return_standard_error"}
     assert rollouts.cost(first) == -first["return"]
+
+
+def test_an_evaluation_is_given_up_at_the_next_step(tmp_path: Path) -> None:
+    rollouts = Rollouts(agent=agent(tmp_path, "reinforce"), seed=0)
+    asked = []
+
+    def stopping() -> bool:
+        asked.append(1)
+        return len(asked) == 4
+
+    assert rollouts.evaluate("test", Counters(), stopping) is None
+    assert len(asked) == 4
+    assert rollouts.agent.training
+    assert rollouts.evaluate("test", Counters(), lambda: False) == rollouts.evaluate("test", Counters())
+
+
+def test_the_share_of_cut_episodes_is_said_and_a_limit_of_ones_own_is_no_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert episodes.LONGEST == 10_000
+
+    def rollouts_of(*overrides: str) -> Rollouts:
+        built = prepared(tmp_path, WALK, "evaluation={episodes: 4, greedy: false}", *overrides).built.learner
+        assert isinstance(built, Agent)
+        return Rollouts(agent=built, seed=0)
+
+    rollouts = rollouts_of()
+    whole = rollouts.evaluate("test", Counters())
+    assert whole is not None
+    assert "cut" not in whole
+    played = episodes.play(rollouts.agent, 4, seed=key(0, "test", 0), greedy=False)
+    assert played is not None
+    lengths = sorted(length for _, length in played)
+    monkeypatch.setattr(episodes, "LONGEST", lengths[1] + 1)
+    cut = rollouts.evaluate("test", Counters())
+    assert cut is not None
+    assert cut["cut"] == 0.5
+    assert cut["length"] == (lengths[0] + 3 * lengths[1] + 2) / 4
+    assert rollouts_of("environment.max_episode_steps=20000").evaluate("test", Counters()) == whole
 
 
 def test_statistics_are_means_with_a_standard_error() -> None:
