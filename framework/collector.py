@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 
-from framework.environment import Environments, autoreset_mode
+from framework.environment import Environments, autoreset_mode, reset_seeds
 from framework.environment_state import FEW, capture, is_restorable, restore
 from framework.errors import OptionError
 from framework.object_state import NotCapturable

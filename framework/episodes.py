@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 
 from framework.agent import Agent
-from framework.environment import Environments, reset_seeds
+from framework.environment import Environment, Environments, reset_seeds
 from framework.randomness import key, rekey
 from framework.tape import allowed_by, preparation
 
@@ -85,7 +84,7 @@ def _round(
     while going.any() and (end is None or lengths.max() < end):
         if stopping():
             return None
-        allowed = torch.from_numpy(allowed_by(infos, ended)).to(device) if "action_mask" in infos else None
+        allowed = torch.from_numpy(allowed_by(infos, ended, space)).to(device) if "action_mask" in infos else None
         seen = torch.as_tensor(np.asarray(observation))
         seen = (seen.float() if seen.is_floating_point() else seen).to(device)
         action = agent.act(seen, allowed, greedy=greedy).cpu().numpy()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from framework import Environment, episodes
+from framework import Environment, Rollout, episodes
 from framework.agent import Agent, Evaluation
 from framework.collector import Collector
 from framework.environment import Environments
@@ -19,7 +19,8 @@ from framework.position import Position
 from framework.randomness import Keys, key
 from framework.rollouts import Rollouts, statistics
 from framework.schedule import Counters
-from tests.framework.agent_runs import RECIPES, assert_equal, prepared
+from framework.tape import Act
+from tests.framework.agent_runs import RECIPES, assert_equal, prepared, records, run, without_pictures
 from tests.framework.small_runs import WALK
 
 
