@@ -76,6 +76,9 @@ class ActionValue(Agent):
         super().__init__()
         self.environment, self.policy, self.evaluation = environment, policy, evaluation
         self.discount, self.target, self.step_size = discount, target, step_size
+        values = {"q_learning": "max_b Q(s', b)", "sarsa": "Q(s', a')", "expected_sarsa": "E_π Q(s', b)"}[target]
+        step = "1/n" if step_size is None else f"{step_size:g}"
+        self.formula = f"Q(s, a) = E[r{f' + {discount:g} · {values}' if discount else ''}], in steps of {step}"
         if misfits := list(self._misfits()):
             raise IncompatibleParts(misfits)
         observed: Any = environment.observation_space

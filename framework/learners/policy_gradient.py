@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from framework.action_distributions import allowing
 from framework.agent import Agent, Evaluation
-from framework.baseline import Baseline, FittedBaseline, Samples
+from framework.baseline import Baseline, FittedBaseline, Samples, baselines
 from framework.environment import Environment
 from framework.errors import IncompatibleParts, OptionError
 from framework.learner import Loss, register_learner
@@ -23,10 +23,10 @@ from framework.policy import Policy
 from framework.randomness import Keys
 from framework.returns import generalized_advantages, returns_to_go
 from framework.rollout import Rollout
-from framework.schedule import Counters, Schedule, value_at
+from framework.schedule import Counters, Schedule, final_value, value_at
 from framework.tape import Act
 from framework.trunk import Trunk
-from framework.update import Decisions, Update, mean_of
+from framework.update import Decisions, Update, mean_of, updates
 
 AT_ONCE = 2_048  # images through a network at a time, where no gradient is needed
 BASELINE_WEIGHT = 0.5
@@ -74,7 +74,8 @@ class PolicyGradient(Agent):
 
     Reference: Williams, "Simple Statistical Gradient-Following Algorithms", 1992,
         https://doi.org/10.1007/BF00992696; Sutton & Barto, "Reinforcement Learning", 2nd edition, 2018, chapter 13,
-        http://incompleteideas.net/book/the-book-2nd.html.
+        http://incompleteideas.net/book/the-book-2nd.html; Schulman et al., "High-Dimensional Continuous Control Using
+        Generalized Advantage Estimation", 2016, https://arxiv.org/abs/1506.02438.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class PolicyGradient(Agent):
         self.acting: nn.ModuleList | None = None
         if update.compares:
             self.acting = nn.ModuleList(copy.deepcopy(part).requires_grad_(False) for part in self._actor)
+        self.formula = self._formula()
         self.notes = tuple(self._notes())
 
     def act(self, observation: Tensor, action_mask: Tensor | None, *, greedy: bool) -> Tensor:
@@ -387,6 +389,18 @@ class PolicyGradient(Agent):
                     found=f"{count} set of weights or averages for {self.replicas} environments, each a run of its own",
                     expected="one for each, as tabular_softmax and tables of values have, or independent: false",
                 )
+
+    def _formula(self) -> str:
+        baseline = "" if self.baseline is None else baselines.name_of(self.baseline)
+        advantage = f"G − {baseline}" if baseline else "G"
+        if self.trace != 1:
+            advantage = f"the generalized advantage with {baseline} and λ = {self.trace:g}"
+        terms = [f"{updates.name_of(self.update)}(A)"]
+        if (weight := final_value(self.entropy)) != 0:
+            terms.append(f"− {weight:g} · entropy")
+        if isinstance(self.baseline, FittedBaseline):
+            terms.append(f"+ {self.baseline_weight:g} · the loss of {baseline}")
+        return f"{' '.join(terms)}, with A = {advantage}, γ = {self.discount:g}"
 
     def _notes(self) -> Iterator[str]:
         if self.discount > 0 and (self.baseline is None or not self.baseline.bootstraps):

@@ -48,6 +48,7 @@ class ValueIteration(Agent):
     def __init__(self, *, environment: Environment, evaluation: Evaluation | None, discount: float) -> None:
         super().__init__()
         self.environment, self.evaluation = environment, evaluation
+        self.formula = f"v(s) = max_a E[r + {discount:g} · v(s')]"
         if misfits := list(self._misfits()):
             raise IncompatibleParts(misfits)
         one = environment.make_one()
