@@ -73,7 +73,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Train a recipe."""
-    with _exit_codes():
+    with _exit_codes(trains=True):
         if dry_run and json:
             raise RecipeError([Problem("--json prints the result of a run, and --dry-run makes none")])
         if seeds is None and (jobs is not None or into is not None):
@@ -110,7 +110,7 @@ def resume(
     json: Json = False,
 ) -> None:
     """Go on with a run where it was cut off, exactly."""
-    with _exit_codes():
+    with _exit_codes(trains=True):
         place = _join()
         from framework.resume import prepare_resumption
         from framework.resume import resume as go_on
@@ -125,7 +125,7 @@ def check(
     recipe: RecipePath, overrides: Overrides = None, plugin: Plugins = None, data_dir: DataDirectory = None
 ) -> None:
     """Check a recipe: everything that is wrong with it, in one report."""
-    with _exit_codes():
+    with _exit_codes(trains=True):
         from framework.show import check_recipe, warnings
 
         checked, _, broken = check_recipe(recipe, overrides or [], plugin or [], _data_directory(data_dir))
@@ -329,25 +329,30 @@ def _console() -> Console:
 
 
 @contextmanager
-def _exit_codes() -> Iterator[None]:
-    """Turn what a user can mend into a message and an exit code; anything else is a bug and keeps its traceback."""
+def _exit_codes(*, trains: bool = False) -> Iterator[None]:
+    """Turn what a user can mend into a message and an exit code; anything else is a bug and keeps its traceback.
+
+    Args:
+        trains: whether the command trains, or checks what would be trained: of a wrong recipe it says that nothing was.
+    """
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, typer.Exit):
             raise
         if "RANK" in os.environ:
-            _end_rank(error)
-        if (end := _end_of(error)) is None:
+            _end_rank(error, trains)
+        if (end := _end_of(error, trains)) is None:
             raise
         typer.echo(end[0], err=True)
         sys.exit(end[1])
 
 
-def _end_of(error: BaseException) -> tuple[str, int] | None:
+def _end_of(error: BaseException, trains: bool) -> tuple[str, int] | None:
     """Return the message and the exit code of what a user can mend."""
     if isinstance(error, RecipeError):
-        return str(error), WRONG_RECIPE
+        report = str(error)
+        return f"{report.removesuffix('.')}; nothing was trained." if trains else report, WRONG_RECIPE
     if isinstance(error, PluginError):
         return f"a plugin breaks a rule: {error}", WRONG_RECIPE
     if isinstance(error, NonFiniteError):
@@ -357,14 +362,14 @@ def _end_of(error: BaseException) -> tuple[str, int] | None:
     return None
 
 
-def _end_rank(error: BaseException) -> NoReturn:
+def _end_rank(error: BaseException, trains: bool) -> NoReturn:
     """End one of several processes at once: the others must not wait for it, nor it for them."""
     from traceback import format_exception
 
     from framework.distributed import lost_contact
     from framework.launch import report_failure
 
-    text, code = _end_of(error) or ("".join(format_exception(error)), 1)
+    text, code = _end_of(error, trains) or ("".join(format_exception(error)), 1)
     lost = lost_contact(error)
     if not report_failure(text, code, lost_contact=lost):
         typer.echo(text, err=True)

@@ -79,7 +79,7 @@ class RecipeError(Exception):
     def __str__(self) -> str:
         count = len(self.problems)
         report = "\n\n".join(str(problem) for problem in self.problems)
-        ending = f"{count} problem{'s' if count != 1 else ''} found; nothing was trained."
+        ending = f"{count} problem{'s' if count != 1 else ''} found."
         return "\n\n".join([report, *self.remarks, ending])
 
 

@@ -91,7 +91,7 @@ def list_registered(kind: str | None, plugins: Sequence[Path]) -> str:
     """
     broken = load_plugins(plugins)
     known = registries()
-    wanted = kind.removesuffix("s") if kind is not None and kind not in known else kind
+    wanted = kind if kind is None or kind in known else _singular(kind)
     if wanted is not None and wanted not in known:
         raise RecipeError(
             [Problem(f"there is no kind {kind!r}", expected=listed(known), write=nearest(kind or "", known))]
@@ -102,6 +102,10 @@ def list_registered(kind: str | None, plugins: Sequence[Path]) -> str:
         width = max(24, *(len(entry.name) + 2 for entry in registry))
         lines += [f"  {entry.name:<{width}}{_first_line(entry)}" for entry in registry]
     return "\n".join([*lines, *warnings(broken)])
+
+
+def _singular(kind: str) -> str:
+    return kind.removesuffix("ies") + "y" if kind.endswith("ies") else kind.removesuffix("s")
 
 
 def warnings(broken: Sequence[BrokenPlugin]) -> list[str]:

@@ -171,6 +171,20 @@ def test_data_that_are_damaged_end_with_74() -> None:
     assert result.stderr.startswith("input/output: x.npz cannot be read: ")
 
 
+@pytest.mark.parametrize("command", ["run", "check", "resume"])
+def test_what_trains_says_that_nothing_was_trained(command: str) -> None:
+    result = fw(command, "nowhere.yaml")
+    assert result.exit_code == 2
+    assert result.stderr.endswith("\n\n1 problem found; nothing was trained.\n")
+
+
+@pytest.mark.parametrize("arguments", [["evaluate", "a"], ["watch", "a"], ["variance", "a"], ["show", "a"], ["list", "a"]])
+def test_what_would_not_train_does_not_say_so(arguments: list[str]) -> None:
+    result = fw(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr.endswith("\n\n1 problem found.\n")
+
+
 def test_a_number_that_is_not_finite_ends_with_76(monkeypatch: pytest.MonkeyPatch) -> None:
     from framework import run
 

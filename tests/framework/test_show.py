@@ -123,6 +123,11 @@ def test_one_kind_is_listed_by_its_singular_or_plural(kind: str) -> None:
     assert "  kl                               KL(q‖p) = E_q[log q(z) − log p(z)] of each example, in nats." in lines
 
 
+@pytest.mark.parametrize(("kind", "first"), [("policies", "policy"), ("policy", "policy"), ("data", "data")])
+def test_a_plural_in_ies_is_understood(kind: str, first: str) -> None:
+    assert list_registered(kind, []).splitlines()[0] == first
+
+
 def test_an_unknown_kind_is_refused_with_the_nearest() -> None:
     with pytest.raises(RecipeError, match=r"there is no kind 'divergense'\n(?s:.*)write: +divergence\n"):
         list_registered("divergense", [])
@@ -165,7 +170,7 @@ def test_an_unknown_part_is_refused_with_the_nearest() -> None:
         "there is no part 'infove'\n"
         "       expected: a name that `fw list` shows\n"
         "       write:    infovae\n\n"
-        "1 problem found; nothing was trained."
+        "1 problem found."
     )
 
 
