@@ -19,7 +19,7 @@ TURNS = 200  # of the fit
 
 
 def compared_baselines(agent: PolicyGradient, samples: Sequence[Samples]) -> dict[str, Baseline]:
-    """Return every baseline of the house by its name, and the agent's own.
+    """Return every baseline of the house by its name, and the agent's own; a value function's name says which it is.
 
     Averages are over the samples. A value function is the agent's own as it is; of an agent that has none, it is fitted
     to the samples: a table, or a small network.
@@ -36,14 +36,15 @@ def compared_baselines(agent: PolicyGradient, samples: Sequence[Samples]) -> dic
     }
     own = copy.deepcopy(agent.baseline)
     if own is not None:
-        found.setdefault(baselines.name_of(own), own)
+        name = baselines.name_of(own)
+        found.setdefault(f"{name} (the run's)" if isinstance(own, FittedBaseline) else name, own)
     for baseline in found.values():
         baseline.eval()
         if not isinstance(baseline, FittedBaseline):
             for one in samples:
                 baseline.update(one)
     if not isinstance(own, FittedBaseline):
-        found["value"] = _fitted_value(agent, samples)
+        found["value (fitted)"] = _fitted_value(agent, samples)
     return found
 
 
