@@ -136,7 +136,10 @@ def draw_table(learner: ActionValue, experience: Experience, folder: Path) -> li
 @draw.register
 @torch.no_grad()
 def draw_policy(learner: PolicyGradient, experience: Experience, folder: Path) -> list[Path]:
-    """Draw π(a|s) of a few states that are numbers, `policy.png`; of independent runs the mean."""
+    """Draw π(a|s) of a few states that are numbers, `policy.png`; of independent runs the mean.
+
+    Of bandits there is none: each run has arms of its own, and the mean over them would say nothing.
+    """
     space: Any = learner.environment.observation_space
     if not isinstance(space, Discrete) or int(space.n) > MOST_STATES or learner.trunk is not None:
         return []
@@ -145,6 +148,8 @@ def draw_policy(learner: PolicyGradient, experience: Experience, folder: Path) -
     # A part with a set of parameters for each run gets the runs in the last dimension of the batch.
     policy = learner.policy(states[:, None].expand(-1, learner.policy.replicas))  # batch [S, N]
     if not isinstance(policy, CategoricalLogits):
+        return []
+    if learner.policy.replicas > 1 and len(states) == 1 and policy.probs.shape[-1] > 2:
         return []
     probabilities = policy.probs.double().mean(1).cpu().numpy()  # [S, A]
     return [save(_policy(probabilities, learner.policy.replicas), folder / "policy.png")]

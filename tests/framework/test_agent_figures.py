@@ -211,6 +211,13 @@ def test_no_picture_of_a_policy_with_too_many_states_or_of_a_bandits_table(tmp_p
     assert drawn(table(bandit), tmp_path) == []
 
 
+def test_no_picture_of_the_mean_policy_of_bandits_with_arms_of_their_own(tmp_path: Path) -> None:
+    bandit = Environment(id="fw/KArmedTestbed-v0", num_envs=2, independent=True)
+    assert drawn(tabular_policy(bandit), tmp_path) == []
+    corridor = Environment(id="fw/ShortCorridor-v0", num_envs=2, independent=True)  # the same for all runs
+    assert drawn(tabular_policy(corridor), tmp_path) == ["policy.png"]
+
+
 def test_same_pictures_at_each_call_and_nothing_left_open(tmp_path: Path) -> None:
     learner = table(Environment(id="FrozenLake-v1"))
     pictures, rollouts = [], Rollouts(agent=learner, seed=0)
