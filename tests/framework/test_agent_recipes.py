@@ -778,3 +778,32 @@ def test_the_summary_of_a_run_is_what_its_last_records_say(tmp_path: Path) -> No
         for name in [name for name in last if name.startswith(f"{split}/")]:
             assert summary[name] == last[name]
     assert summary["throughput/env_steps_per_second"] > 0
+
+
+SHIPPED = Path(__file__).parents[2] / "recipes"
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "expected"),
+    [
+        ("cartpole_reinforce", [], "reinforce(A), with A = G, γ = 0.99"),
+        (
+            "acrobot_ppo",
+            [],
+            "ppo(A) − 0.01 · entropy + 0.5 · the loss of value, with A = the generalized advantage with value and "
+            "λ = 0.95, γ = 0.99",
+        ),
+        ("gradient_bandit", [], "reinforce(A), with A = G − moving_average, γ = 0"),
+        ("bandit_testbed", [], "Q(s, a) = E[r], in steps of 1/n"),
+        (
+            "bandit_testbed",
+            ["discount=0.9", "target=sarsa", "step_size=0.1"],
+            "Q(s, a) = E[r + 0.9 · Q(s', a')], in steps of 0.1",
+        ),
+        ("value_iteration_frozen_lake", [], "v(s) = max_a E[r + 0.99 · v(s')]"),
+    ],
+)
+def test_what_an_agent_seeks_is_shown(name: str, overrides: list[str], expected: str) -> None:
+    result = CliRunner().invoke(app, ["show", str(SHIPPED / f"{name}.yaml"), *overrides])
+    assert result.exit_code == 0, result.output
+    assert f"objective: {expected}" in result.output.splitlines()
