@@ -41,6 +41,7 @@ from framework.laws import (
 from framework.policy_laws import check_policy as check_policy
 from framework.policy_laws import check_trunk as check_trunk
 from framework.prior import Prior
+from framework.update_laws import check_update as check_update
 
 
 def check_encoder(encoder: Encoder, input_shape: tuple[int, ...], *, latent_dim: int = 3) -> None:

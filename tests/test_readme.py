@@ -101,7 +101,7 @@ def test_an_agents_part_of_the_documentation_trains(kind: str, tmp_path: Path) -
 @pytest.mark.usefixtures("own_registries")
 def test_the_parts_of_the_documentation_obey_the_laws() -> None:
     names: dict[str, object] = {}
-    for word in ("register_policy", "register_baseline", "check_baseline("):
+    for word in ("register_policy", "register_baseline", "register_update", "check_baseline("):
         exec(block_with(word), names)
 
 
