@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gymnasium.spaces import Discrete
 from torch import Tensor
 
 from framework.agent import Agent
@@ -14,6 +15,7 @@ from framework.episodes import LONGEST, Episode, play, share_cut
 from framework.errors import Problem, RecipeError
 from framework.examples import Examples
 from framework.learner import ExampleLearner, Learner
+from framework.learners.policy_gradient import PolicyGradient
 from framework.loading import LoadedRun, Weights, load_run
 from framework.randomness import key
 
@@ -37,7 +39,7 @@ def evaluate(
 
     Args:
         path: the run directory.
-        episodes: of an agent, how many, 1 or more; None is 100.
+        episodes: of an agent, how many, 1 or more; None is as many as in training's own evaluations, or 100.
         sampled: whether an agent draws its actions as it did in training, instead of taking the likeliest.
         seed: of the environments and the draws; None is 0.
         weights: `last` or `best`; None is what the run was tested with, or the last if it has not come to its end.
@@ -63,8 +65,9 @@ def evaluate(
         "notes": loaded.notes,
     }
     if isinstance(learner, Agent):
-        count, chosen = EPISODES if episodes is None else episodes, SEED if seed is None else seed
+        count, chosen = _count(learner, episodes), SEED if seed is None else seed
         played = play(learner, count, seed=key(chosen, STREAM, 0), greedy=not sampled) or []  # nobody stops it
+        found["notes"] = [*found["notes"], *_cautions(learner, sampled)]
         cut = share_cut(learner.environment, played)
         return {**found, "sampled": sampled, "seed": chosen, **_statistics(played), **({"cut": cut} if cut else {})}
     _refuse_what_is_for_agents(learner, {"--episodes": episodes, "--sampled": sampled or None, "--seed": seed})
@@ -89,6 +92,21 @@ def describe(found: dict[str, Any]) -> str:
     else:
         lines += [f"  {name:<28}{value:.6g}" for name, value in found.items() if name.startswith("test/")]
     return "\n".join([*lines, *(f"note: {note}" for note in found["notes"])])
+
+
+def _count(agent: Agent, episodes: int | None) -> int:
+    if episodes is not None:
+        return episodes
+    return EPISODES if agent.evaluation is None else agent.evaluation.episodes
+
+
+def _cautions(agent: Agent, sampled: bool) -> list[str]:
+    """Return what to know of the likeliest actions where a policy has a table: many tasks want it to mix them."""
+    if sampled or not isinstance(agent, PolicyGradient) or agent.trunk is not None:
+        return []
+    if not isinstance(agent.environment.observation_space, Discrete):
+        return []
+    return ["the policy is a table of probabilities, of which only the likeliest action was taken; it draws: --sampled"]
 
 
 def _statistics(played: list[Episode]) -> dict[str, Any]:

@@ -75,6 +75,20 @@ def test_a_solved_lake_is_crossed_in_six_steps(tmp_path: Path) -> None:
     assert found["length"] == 6  # three to the right and three down
 
 
+def test_as_many_episodes_as_in_training_where_nothing_else_is_asked_for(cartpole: Path, tmp_path: Path) -> None:
+    assert evaluate(cartpole)["episodes"] == 5
+    assert evaluate(trained(tmp_path, CORRIDOR), sampled=True)["episodes"] == 100
+
+
+def test_the_likeliest_actions_of_a_table_come_with_a_note(cartpole: Path, tmp_path: Path) -> None:
+    run = trained(tmp_path, CORRIDOR)
+    note = "the policy is a table of probabilities, of which only the likeliest action was taken; it draws: --sampled"
+    found = evaluate(run, episodes=2)
+    assert found["notes"] == [note]
+    assert describe(found).endswith(f"\nnote: {note}")
+    assert evaluate(run, episodes=2, sampled=True)["notes"] == evaluate(cartpole, episodes=2)["notes"] == []
+
+
 def test_one_episode_has_no_standard_error(cartpole: Path) -> None:
     found = evaluate(cartpole, episodes=1)
     assert found["return_standard_error"] is None
