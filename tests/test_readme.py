@@ -53,7 +53,7 @@ def test_a_command_of_the_documentation_works(
         assert "no run directory" in result.output
         return
     if words[0] == "variance":
-        words += ["--rollouts", "4"]
+        words += ["--rollouts", "10"]
     monkeypatch.setattr(sys, "argv", ["fw", *words])  # what several processes are started with
     result = CliRunner().invoke(app, words, env=dict(os.environ))
     assert result.exit_code == 0, result.output
