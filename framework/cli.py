@@ -168,7 +168,8 @@ def show(
 def evaluate(
     run: RunDirectoryPath,
     episodes: Annotated[
-        int | None, typer.Option(metavar="N", help="How many whole episodes an agent plays. [evaluation.episodes, or 100]")
+        int | None,
+        typer.Option(metavar="N", help="How many whole episodes an agent plays. [evaluation.episodes, or 100]"),
     ] = None,
     sampled: Annotated[bool, typer.Option("--sampled", help=SAMPLED)] = False,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Of the environments and the draws. [0]")] = None,

@@ -147,9 +147,7 @@ def _add_legend(figure: Figure, bands: Sequence[Mapping[str, Band | None]], coun
     figure.legend(handles, names, loc="outside upper left", ncols=len(names), frameon=False, fontsize=8)
 
 
-def _draw_panel(
-    axes: Axes, name: str, curves: Mapping[str, Sequence[Curve]], count: int
-) -> dict[str, Band | None]:
+def _draw_panel(axes: Axes, name: str, curves: Mapping[str, Sequence[Curve]], count: int) -> dict[str, Band | None]:
     """Draw one metric of `count` runs; return the mean that was drawn of each split, None where there is none."""
     style(axes)
     axes.grid(axis="y", color="#eceef0", linewidth=0.8)

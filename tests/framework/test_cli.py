@@ -178,7 +178,9 @@ def test_what_trains_says_that_nothing_was_trained(command: str) -> None:
     assert result.stderr.endswith("\n\n1 problem found; nothing was trained.\n")
 
 
-@pytest.mark.parametrize("arguments", [["evaluate", "a"], ["watch", "a"], ["variance", "a"], ["show", "a"], ["list", "a"]])
+@pytest.mark.parametrize(
+    "arguments", [["evaluate", "a"], ["watch", "a"], ["variance", "a"], ["show", "a"], ["list", "a"]]
+)
 def test_what_would_not_train_does_not_say_so(arguments: list[str]) -> None:
     result = fw(*arguments)
     assert result.exit_code == 2

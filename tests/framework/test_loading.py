@@ -15,9 +15,9 @@ from framework import checkpoint, loading
 from framework.checkpoint import CheckpointError
 from framework.data import DataError
 from framework.errors import RecipeError
-from framework.resume import prepare_resumption
 from framework.learners.latent import Latent
 from framework.learners.policy_gradient import PolicyGradient
+from framework.resume import prepare_resumption
 from framework_plugins.data.digits import Digits
 from tests.framework.small_runs import CARTPOLE, DIGITS, contents, trained
 

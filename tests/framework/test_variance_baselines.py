@@ -24,7 +24,8 @@ def test_all_of_the_house_are_there_and_know_the_samples(tmp_path: Path) -> None
     samples = samples_of(agent, rollout_of(agent))
     found = compared_baselines(agent, [samples])
     assert found.keys() == {"moving_average", "time_dependent", "leave_one_out", "value (fitted)"}
-    assert {name.removesuffix(" (fitted)") for name in found} == set(baselines.names())  # of the house; a new one is to be compared as well
+    # of the house; a new one is to be compared as well
+    assert {name.removesuffix(" (fitted)") for name in found} == set(baselines.names())
     assert samples.mask is not None
     returns = samples.returns[samples.mask]
     torch.testing.assert_close(found["moving_average"](samples)[0, 0], returns.mean())
