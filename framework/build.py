@@ -138,7 +138,8 @@ class _Builder:
             space, kinds = arguments.get(option.parameter), _spaces(option.annotation)
             if isinstance(space, Space) and kinds and not isinstance(space, kinds):
                 expected = " or ".join(kind.__name__ for kind in kinds)
-                self._refused(OptionError(name, found=space, expected=expected), part)
+                write = f"another environment.id, or another {part.entry.kind}"
+                self._refused(OptionError(name, found=space, expected=expected, write=write), part)
         return len(self.problems) == before
 
     def _value(self, value: Any, context: Mapping[str, Any], *, later: bool = False) -> Any:

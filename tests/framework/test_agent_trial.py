@@ -267,6 +267,7 @@ def test_a_space_of_another_kind_than_the_constructor_asks_for_is_refused(
     said = output(recipe, "policy=of_discrete", BOX)
     assert "policy.action_space: this value is refused" in said
     assert "found:    Box(-2.0, 2.0, (1,), float32)\n       expected: Discrete\n" in said
+    assert "write:    another environment.id, or another policy\n" in said
 
 
 @pytest.mark.usefixtures("own_registries")
