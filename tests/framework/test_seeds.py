@@ -61,7 +61,7 @@ gymnasium.register("test/Fragile-v0", lambda: Fragile(gymnasium.make("CartPole-v
 CARTPOLE = """\
 name: fragile
 learner: policy_gradient
-environment: {id: test/Fragile-v0, num_envs: 2}
+environment: {id: test/Fragile-v0, num_envs: 2, max_episode_steps: 500}
 policy: {name: categorical, trunk: {name: mlp, hidden: [8]}}
 update: {name: reinforce}
 discount: 0.99
