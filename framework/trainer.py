@@ -81,7 +81,8 @@ class Trainer(Section):
 
     def __post_init__(self) -> None:
         if all(getattr(self, limit) is None for limit in LIMITS):
-            raise OptionError("max_epochs", found="no limit", expected=f"one of {', '.join(LIMITS)}")
+            expected = f"one of {', '.join(LIMITS)}"
+            raise OptionError("max_epochs", found="no limit", expected=expected, write="max_steps: 10000")
         for option in _COUNTS:
             number = getattr(self, option)
             if isinstance(number, int) and number < 1:

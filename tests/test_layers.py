@@ -35,6 +35,7 @@ ABSTRACTIONS = (
 MACHINERY = {
     f"framework.{name}"
     for name in (
+        "agent_trial",
         "build",
         "checkpoint",
         "cli",

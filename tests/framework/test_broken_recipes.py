@@ -208,7 +208,7 @@ TYPES = (
         changed("{max_epochs: 1}", "short"),
         "12:10",
         "trainer: a string does not fit",
-        expected="a map, {max_epochs: 20}",
+        expected="a map of its options, {…}",
     ),
     Broken(
         "a weight for a divergence",
@@ -265,7 +265,7 @@ MISSING = (
         "12:1",
         "trainer.max_epochs: this value is refused",
         found="no limit",
-        write="max_epochs: 20",
+        write="max_steps: 10000",
     ),
 )
 
