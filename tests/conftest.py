@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from contextlib import suppress
+
 import pytest
 import torch
 
@@ -10,6 +13,10 @@ from framework.discovery import load_plugins
 
 # Small tensors on several threads spend their time waiting for each other, and for whatever else runs on the machine.
 torch.set_num_threads(1)
+
+# swig's modules warn while they are imported, and take the interpreter with them where warnings are errors.
+with warnings.catch_warnings(action="ignore"), suppress(ImportError):
+    import Box2D  # noqa: F401
 
 
 @pytest.fixture(autouse=True)
