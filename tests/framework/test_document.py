@@ -152,7 +152,7 @@ def test_a_problem_prints_no_tab_and_no_escape_sequence() -> None:
 def test_a_report_is_in_the_order_of_the_file_and_ends_with_the_remarks() -> None:
     second, first = (Problem(text, mark=Mark("r.yaml", line, 1, 1, "")) for text, line in (("second", 9), ("first", 2)))
     report = str(RecipeError([second, first], ["a remark"]))
-    assert report == "r.yaml:2:1: first\n\nr.yaml:9:1: second\n\na remark\n\n2 problems found; nothing was trained."
+    assert report == "r.yaml:2:1: first\n\nr.yaml:9:1: second\n\na remark\n\n2 problems found."
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ def test_a_name_that_a_broken_plugin_may_have_meant_to_register_names_the_plugin
     with pytest.raises(RecipeError) as caught:
         load(with_prior("mine"), broken=(broken,))
     assert str(caught.value).endswith(
-        "plugin mine.py is broken and was left out: ImportError: no such thing\n\n1 problem found; nothing was trained."
+        "plugin mine.py is broken and was left out: ImportError: no such thing\n\n1 problem found."
     )
 
 
