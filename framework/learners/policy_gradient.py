@@ -17,6 +17,7 @@ from framework.baseline import Baseline, FittedBaseline, Samples, baselines
 from framework.environment import Environment
 from framework.errors import IncompatibleParts, OptionError
 from framework.learner import Loss, register_learner
+from framework.masked import over_runs, standardised, sum_over
 from framework.normalization import ReturnScaler, RunningNormalizer
 from framework.optimizer import Optimizer
 from framework.policy import Policy
@@ -26,11 +27,10 @@ from framework.rollout import Rollout
 from framework.schedule import Counters, Schedule, final_value, value_at
 from framework.tape import Act
 from framework.trunk import Trunk
-from framework.update import Decisions, Update, mean_of, updates
+from framework.update import Decisions, Update, updates
 
 AT_ONCE = 2_048  # images through a network at a time, where no gradient is needed
 BASELINE_WEIGHT = 0.5
-_SMALL = 1e-8  # keeps a standard deviation of 0 from dividing
 
 Optimizing = Callable[[Iterable[nn.Parameter]], Optimizer]
 
@@ -183,26 +183,26 @@ class PolicyGradient(Agent):
             action=batch["action"],
             log_prob=log_prob,
             acting_log_prob=batch["acting_log_prob"],
-            advantage=_standardised(advantage, mask) if self.update.normalize_advantages else advantage,
+            advantage=standardised(advantage, mask) if self.update.normalize_advantages else advantage,
             weight=batch["weight"],
             mask=mask,
         )
         count = self._count(advantage, mask)
         loss, metrics = self.update(decisions)
-        total = _over(count, loss, mask)
+        total = sum_over(count, loss, mask)
         weight = value_at(self.entropy, counters)
         with nullcontext() if weight != 0 else torch.no_grad():
             entropy = _entropy(policy, log_prob, learned=weight != 0)
         metrics = {"entropy": decisions.mean(entropy), **metrics, **self._rewards_of(batch)}
         if weight != 0:
-            total = total - weight * _over(count, entropy, mask)
+            total = total - weight * sum_over(count, entropy, mask)
         if not isinstance(self.baseline, FittedBaseline):
             yield Loss(total, "main", metrics)
             return
         with keys("baseline"):
             error = _rows(self.baseline.loss(self._samples(batch, features)), advantage)
         metrics["value_loss"] = decisions.mean(error)
-        fit = self.baseline_weight * _over(self._decisions(advantage, mask), error, mask)
+        fit = self.baseline_weight * sum_over(self._decisions(advantage, mask), error, mask)
         if self.baseline_optimizer is None:
             yield Loss(total + fit, "main", metrics)
         else:
@@ -409,22 +409,6 @@ class PolicyGradient(Agent):
             yield f"{self.replicas} runs of their own at once: metrics are means over them, and budgets count them all"
 
 
-def over_runs(name: str, values: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """Return the mean of values [T, N] over steps and runs that took any, and of several runs its standard error.
-
-    The error is 0 where all but one of several runs rest: one alone tells nothing of it.
-    """
-    if int(mask.count_nonzero()) == mask.numel():  # as it is with bandits, and then they are many
-        means = values[0] if len(values) == 1 else values.mean(0)  # [N]
-    else:
-        decisions = mask.sum(0)  # [N]
-        means = (_masked(values, mask).sum(0) / decisions)[decisions > 0]  # [≤ N]
-    if values.shape[1] == 1:
-        return {name: means.mean()}
-    deviation, mean = torch.std_mean(means, correction=min(1, len(means) - 1))
-    return {name: mean, f"{name}_standard_error": deviation / len(means) ** 0.5}
-
-
 def _entropy(policy: Distribution, log_prob: Tensor, *, learned: bool) -> Tensor:
     """Return the entropy [*batch], nats; of a policy without a closed form an estimate.
 
@@ -445,27 +429,6 @@ def _entropy(policy: Distribution, log_prob: Tensor, *, learned: bool) -> Tensor
     raise IncompatibleParts([OptionError("entropy", found=f"a weight on the entropy of a {found}", expected=expected)])
 
 
-def _masked(values: Tensor, mask: Tensor) -> Tensor:
-    return values.masked_fill(~mask, 0.0)
-
-
-def _over(count: Tensor | float, values: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the sum of values [T, N] or [M] over the decisions, divided by a count, which may be of each run, [N]."""
-    if mask is None:
-        return values.sum() / count
-    return (_masked(values, mask).sum(0) / count).sum()
-
-
 def _rows(values: Tensor, like: Tensor) -> Tensor:
     """Return a baseline's [K, B] in the order of the batch."""
     return values.T if like.dim() == 2 else values.squeeze(1)
-
-
-def _standardised(advantage: Tensor, mask: Tensor | None) -> Tensor:
-    """Return advantages of mean 0 and standard deviation 1 over the decisions; one alone becomes 0."""
-    if mask is None:
-        deviation, mean = torch.std_mean(advantage, correction=min(1, len(advantage) - 1))
-        return (advantage - mean) / (deviation + _SMALL)
-    mean = mean_of(advantage, mask)
-    variance = _masked((advantage - mean).square(), mask).sum() / (mask.sum() - 1).clamp(min=1)
-    return (advantage - mean) / (variance.sqrt() + _SMALL)

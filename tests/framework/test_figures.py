@@ -129,13 +129,13 @@ class Nothing(ExampleLearner):
     """A kind of learner that has no pictures."""
 
     def losses(self, batch: Tensor, counters: Counters, keys: Callable[[str], None]) -> Iterator[Loss]:
-        raise NotImplementedError
+        raise AssertionError("drawing asks for pictures alone")
 
     def evaluate(self, batch: Tensor, keys: Callable[[str], None]) -> dict[str, Tensor]:
-        raise NotImplementedError
+        raise AssertionError("drawing asks for pictures alone")
 
     def optimizers(self) -> dict[str, Optimizer]:
-        raise NotImplementedError
+        raise AssertionError("drawing asks for pictures alone")
 
 
 def test_learner_without_pictures(tmp_path: Path) -> None:

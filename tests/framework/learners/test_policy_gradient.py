@@ -20,8 +20,9 @@ from framework.collector import Collector
 from framework.dynamic_programming import policy_gradient
 from framework.errors import IncompatibleParts
 from framework.learner import Loss
-from framework.learners.policy_gradient import PolicyGradient, over_runs
+from framework.learners.policy_gradient import PolicyGradient
 from framework.markov import FiniteMDP
+from framework.masked import over_runs
 from framework.optimizer import Optimizer
 from framework.randomness import Keys, rekey
 from framework.schedule import Counters
