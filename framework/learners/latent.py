@@ -109,15 +109,23 @@ class Latent(ExampleLearner):
     def optimizers(self) -> dict[str, Optimizer]:
         return {name: make() for name, _, make in self._optimizers()}
 
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Return E[x'|z] at the posterior's mean, [B, *input_shape]."""
-        likelihood: Distribution = self.decoder(self.encoder(x).mean)
-        return likelihood.mean
+    def posterior(self, x: Tensor, labels: Tensor | None = None) -> Distribution:
+        """Return q(z|x), batch shape [B], for examples [B, *input_shape]; with their labels where it is conditional."""
+        q: Distribution = self.encoder(x)
+        return q
 
-    def generate(self, z: Tensor) -> Tensor:
-        """Return E[x|z] for latents [B, D], [B, *input_shape]."""
+    def likelihood(self, z: Tensor, labels: Tensor | None = None) -> Distribution:
+        """Return p(x|z), batch shape [B], for latents [B, D]; of examples with these labels where it is conditional."""
         likelihood: Distribution = self.decoder(z)
-        return likelihood.mean
+        return likelihood
+
+    def reconstruct(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return E[x'|z] at the posterior's mean, [B, *input_shape]."""
+        return self.generate(self.posterior(x, labels).mean, labels)
+
+    def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return E[x|z] for latents [B, D], [B, *input_shape]."""
+        return self.likelihood(z, labels).mean
 
     def _encode(self, x: Tensor, keys: Keys) -> _Latents:
         with keys("encode"):
