@@ -24,11 +24,15 @@ class Facts:
         input_shape: the shape of one example, channels first for images.
         dataset_size: the number of training examples.
         values: the range that a likelihood must suit: 0 or 1; the interval [0, 1]; any real number.
+        binarization: how grey pixels became zeros and ones, in one word, such as `static` or `dynamic`; None where
+            they did not, or were never grey. Likelihoods of data binarised in different ways are not comparable, and
+            carry the word in their names.
     """
 
     input_shape: tuple[int, ...]
     dataset_size: int
     values: Values
+    binarization: str | None = None
 
 
 @dataclass(frozen=True)

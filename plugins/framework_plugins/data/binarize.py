@@ -67,6 +67,11 @@ def values_of(how: Binarization) -> Values:
     return "unit_interval" if how == "none" else "binary"
 
 
+def binarization_of(how: str) -> str | None:
+    """Return the word for it in the data's facts: None where pixels stay grey."""
+    return None if how == "none" else how
+
+
 def bit_split(bits: Tensor, labels: Tensor | None) -> Split:
     """Return one of the three sets of images [N, C, H, W] that are zeros and ones already, uint8."""
     return Split(bits, labels, as_float)

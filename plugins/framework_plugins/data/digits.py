@@ -7,7 +7,7 @@ import hashlib
 import torch
 
 from framework import Data, Dataset, Facts, OptionError, Source, register_data
-from framework_plugins.data.binarize import EVALUATION_NOTE, Binarization, split, values_of
+from framework_plugins.data.binarize import EVALUATION_NOTE, Binarization, binarization_of, split, values_of
 from framework_plugins.data.fixed_split import fixed_split
 
 SIZES = (1_397, 200, 200)
@@ -32,7 +32,7 @@ class Digits(Data):
 
     Example:
         >>> Digits(batch_size=64).facts()
-        Facts(input_shape=(1, 8, 8), dataset_size=1397, values='unit_interval')
+        Facts(input_shape=(1, 8, 8), dataset_size=1397, values='unit_interval', binarization=None)
 
     Reference: Alpaydin & Kaynak, "Optical recognition of handwritten digits", UCI Machine Learning Repository, 1998,
     https://doi.org/10.24432/C50P49.
@@ -44,7 +44,7 @@ class Digits(Data):
         self.batch_size, self.binarize = batch_size, binarize
 
     def facts(self) -> Facts:
-        return Facts((1, 8, 8), SIZES[0], values_of(self.binarize))
+        return Facts((1, 8, 8), SIZES[0], values_of(self.binarize), binarization_of(self.binarize))
 
     def load(self) -> Dataset:
         from sklearn.datasets import load_digits  # takes a second to import

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Literal
 
 from framework import Data, DataError, Dataset, Facts, OptionError, Split, register_data
-from framework_plugins.data.binarize import EVALUATION_NOTE, Binarization, bit_split, fixed_sample, split
+from framework.data import Values
+from framework_plugins.data.binarize import (
+    EVALUATION_NOTE,
+    Binarization,
+    binarization_of,
+    bit_split,
+    fixed_sample,
+    split,
+)
 from framework_plugins.data.mnist_files import (
     IDX_FILES,
     LAROCHELLE_FILES,
@@ -45,7 +53,7 @@ class MNIST(Data):
 
     Example:
         >>> MNIST(batch_size=128, data_directory=Path("data")).facts()
-        Facts(input_shape=(1, 28, 28), dataset_size=50000, values='binary')
+        Facts(input_shape=(1, 28, 28), dataset_size=50000, values='binary', binarization='dynamic')
 
     Reference: LeCun, Bottou, Bengio & Haffner, "Gradient-based learning applied to document recognition", 1998.
     """
@@ -75,7 +83,8 @@ class MNIST(Data):
         return Dataset(self._facts(len(train)), source, train, validation, test)
 
     def _facts(self, dataset_size: int) -> Facts:
-        return Facts((1, 28, 28), dataset_size, "unit_interval" if self.binarize == "none" else "binary")
+        values: Values = "unit_interval" if self.binarize == "none" else "binary"
+        return Facts((1, 28, 28), dataset_size, values, binarization_of(self.binarize))
 
     def _splits(self, images: Images) -> tuple[Split, Split, Split]:
         (train, validation, test), labels = images.pixels, images.labels or (None, None, None)

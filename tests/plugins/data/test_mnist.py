@@ -61,7 +61,8 @@ def test_constructing_one_reads_nothing_and_facts_need_no_data() -> None:
         ("dynamic", "binary"),
     ]:
         part = MNIST(batch_size=128, binarize=how, data_directory=nowhere)  # type: ignore[arg-type]
-        assert part.facts() == Facts((1, 28, 28), 50_000, values)  # type: ignore[arg-type]
+        binarization = None if how == "none" else how
+        assert part.facts() == Facts((1, 28, 28), 50_000, values, binarization)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +201,7 @@ class TestFallback:
         )
         assert grey.startswith("MNIST cannot be had: ")
         assert torch.equal(bits(dataset.train, seed=0, counter=1), bits(dataset.train, seed=1, counter=2))
-        assert dataset.facts == Facts((1, 28, 28), 4_000, "binary")
+        assert dataset.facts == Facts((1, 28, 28), 4_000, "binary", "static")
 
     def test_another_sample_can_be_forbidden(self, tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
