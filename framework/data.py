@@ -27,12 +27,15 @@ class Facts:
         binarization: how grey pixels became zeros and ones, in one word, such as `static` or `dynamic`; None where
             they did not, or were never grey. Likelihoods of data binarised in different ways are not comparable, and
             carry the word in their names.
+        classes: how many there are, where each example of the three sets has a label, 0 … classes - 1; None where
+            there are none to rely on.
     """
 
     input_shape: tuple[int, ...]
     dataset_size: int
     values: Values
     binarization: str | None = None
+    classes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Split:
 
     Args:
         inputs: [N, *input_shape], of any type that `transform` takes (uint8 images stay small).
-        labels: [N] int64, or None.
+        labels: [N] int64, the class of each, from 0; or None.
         transform: turns rows of `inputs` into floating-point examples, on the device that they are on. May draw random
             numbers: the framework keys the generator before each call.
     """
@@ -95,6 +98,9 @@ class Dataset:
         train: what the model is fitted to.
         validation: what the best checkpoint is chosen by.
         test: what the final numbers are of; looked at once, at the end.
+
+    Raises:
+        DataError: the facts know of classes, and a set has no labels, or some that are none of them.
     """
 
     facts: Facts
@@ -102,6 +108,11 @@ class Dataset:
     train: Split
     validation: Split
     test: Split
+
+    def __post_init__(self) -> None:
+        if self.facts.classes is not None:
+            for name, split in (("training", self.train), ("validation", self.validation), ("test", self.test)):
+                _check_labels(split, name, self.facts.classes)
 
 
 class Data(ABC):
@@ -132,6 +143,17 @@ class Data(ABC):
 
 class DataError(OSError):
     """Data that cannot be found, read or verified; the message says what was tried. Exit code 74."""
+
+
+def _check_labels(split: Split, name: str, classes: int) -> None:
+    expected = f"expected a label for each of its {len(split):,} examples, 0 to {classes - 1}"
+    if split.labels is None or len(split.labels) != len(split):
+        found = "none" if split.labels is None else f"{len(split.labels):,}"
+        raise DataError(f"the {name} set's labels: {expected}, found {found}")
+    outside = (split.labels < 0) | (split.labels >= classes)
+    if outside.any():
+        row = int(outside.int().argmax())
+        raise DataError(f"the {name} set's labels: {expected}, found {int(split.labels[row])} in row {row} (from 0)")
 
 
 data: Registry[Data] = Registry("data", Data, context=("data_directory",))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
-from framework.data import Split, default_directory
+from framework.data import DataError, Dataset, Facts, Source, Split, default_directory
 from framework.randomness import Keys
 
 
@@ -31,3 +32,24 @@ def test_the_data_directory_is_the_configured_one_or_in_the_users_cache() -> Non
     assert default_directory({"FW_DATA_DIR": "data", "XDG_CACHE_HOME": "cache"}) == Path("data")
     assert default_directory({"FW_DATA_DIR": "", "XDG_CACHE_HOME": "cache"}) == Path("cache/fw")
     assert default_directory({}) == Path.home() / ".cache" / "fw"
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        (None, "found none"),
+        ([0, 1], "found 2"),
+        ([0, 3, 1], "found 3 in row 1 (from 0)"),
+        ([0, 1, -1], "found -1 in row 2 (from 0)"),
+    ],
+)
+def test_labels_are_of_the_classes_that_the_facts_know(labels: list[int] | None, found: str) -> None:
+    good = Split(torch.zeros(3, 2), torch.tensor([2, 1, 0]))
+    bad = Split(torch.zeros(3, 2), None if labels is None else torch.tensor(labels))
+    source = Source("", "")
+    Dataset(Facts((2,), 3, "real"), source, bad, good, good)  # labels that nothing relies on
+    Dataset(Facts((2,), 3, "real", classes=3), source, good, good, good)
+    with pytest.raises(DataError) as caught:
+        Dataset(Facts((2,), 3, "real", classes=3), source, good, bad, good)
+    expected = "the validation set's labels: expected a label for each of its 3 examples, 0 to 2"
+    assert str(caught.value) == f"{expected}, {found}"

@@ -26,7 +26,8 @@ class Arrays(Data):
     """Arrays from a file: .npz, with three sets or with one array that is split; or .npy, one array that is split.
 
     A .npz holds `x_train`, `x_validation`, `x_test` and, where there are labels, `y_train`, `y_validation`, `y_test`;
-    or `x` and perhaps `y`, which are split 80 / 10 / 10 % by a fixed shuffle. [N, D] gives examples of shape (D,),
+    or `x` and perhaps `y`, which are split 80 / 10 / 10 % by a fixed shuffle. Labels are whole numbers, the classes
+    from 0 to the largest that is there. [N, D] gives examples of shape (D,),
     [N, H, W] gives (1, H, W) and [N, C, H, W] gives (C, H, W). Bytes (uint8) are divided by 255, unless none is above
     1: then they are bits, as bool is. Floating-point numbers are used as they are. Nothing in the file is run: pickles
     are refused.
@@ -113,7 +114,8 @@ def dataset(arrays: dict[str, Array], path: str, digest: str) -> Dataset:
     train, validation, test = (Split(x, y, transform) for x, y in zip(inputs, labels, strict=True))
     sizes = " / ".join(f"{len(of_set):,}" for of_set in inputs)
     source = Source(f"{Path(path).name}, {sizes} examples", path, {Path(path).name: digest}, notes=tuple(notes))
-    return Dataset(Facts(tuple(train.inputs.shape[1:]), len(train), values), source, train, validation, test)
+    facts = Facts(tuple(train.inputs.shape[1:]), len(train), values, classes=_classes(labels))
+    return Dataset(facts, source, train, validation, test)
 
 
 def _check_names(arrays: dict[str, Array], names: tuple[str, ...]) -> None:
@@ -165,7 +167,14 @@ def _labels(arrays: dict[str, Array], name: str) -> Tensor | None:
             f"{label_name} is {labels.dtype} of shape {list(labels.shape)}; expected integers of shape [{count}], one "
             f"for each row of {name}"
         )
+    if (labels < 0).any():
+        raise ValueError(f"{label_name} holds {labels.min()}; expected classes, counted from 0")
     return torch.from_numpy(labels.astype(np.int64))
+
+
+def _classes(labels: list[Tensor | None]) -> int | None:
+    """Return one more than the largest label; None where a set has no labels."""
+    return None if any(of is None for of in labels) else 1 + max(int(of.max()) for of in labels if of is not None)
 
 
 def _range(inputs: list[Tensor], names: tuple[str, ...]) -> tuple[Values, Callable[[Tensor], Tensor], list[str]]:

@@ -32,7 +32,7 @@ class Digits(Data):
 
     Example:
         >>> Digits(batch_size=64).facts()
-        Facts(input_shape=(1, 8, 8), dataset_size=1397, values='unit_interval', binarization=None)
+        Facts(input_shape=(1, 8, 8), dataset_size=1397, values='unit_interval', binarization=None, classes=10)
 
     Reference: Alpaydin & Kaynak, "Optical recognition of handwritten digits", UCI Machine Learning Repository, 1998,
     https://doi.org/10.24432/C50P49.
@@ -44,7 +44,7 @@ class Digits(Data):
         self.batch_size, self.binarize = batch_size, binarize
 
     def facts(self) -> Facts:
-        return Facts((1, 8, 8), SIZES[0], values_of(self.binarize), binarization_of(self.binarize))
+        return Facts((1, 8, 8), SIZES[0], values_of(self.binarize), binarization_of(self.binarize), classes=10)
 
     def load(self) -> Dataset:
         from sklearn.datasets import load_digits  # takes a second to import

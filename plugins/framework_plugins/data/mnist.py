@@ -53,7 +53,7 @@ class MNIST(Data):
 
     Example:
         >>> MNIST(batch_size=128, data_directory=Path("data")).facts()
-        Facts(input_shape=(1, 28, 28), dataset_size=50000, values='binary', binarization='dynamic')
+        Facts(input_shape=(1, 28, 28), dataset_size=50000, values='binary', binarization='dynamic', classes=10)
 
     Reference: LeCun, Bottou, Bengio & Haffner, "Gradient-based learning applied to document recognition", 1998.
     """
@@ -84,7 +84,8 @@ class MNIST(Data):
 
     def _facts(self, dataset_size: int) -> Facts:
         values: Values = "unit_interval" if self.binarize == "none" else "binary"
-        return Facts((1, 28, 28), dataset_size, values, binarization_of(self.binarize))
+        classes = None if self.binarize == "static" else 10
+        return Facts((1, 28, 28), dataset_size, values, binarization_of(self.binarize), classes)
 
     def _splits(self, images: Images) -> tuple[Split, Split, Split]:
         (train, validation, test), labels = images.pixels, images.labels or (None, None, None)

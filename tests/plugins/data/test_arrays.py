@@ -46,7 +46,7 @@ def test_one_array_is_split_80_10_10_each_row_once_with_its_label(
     path = saved(tmp_path, x=x, y=y)
     part = Arrays(batch_size=4, path=path)
     dataset = part.load()
-    assert part.facts() == dataset.facts == Facts(input_shape, 16, "real")
+    assert part.facts() == dataset.facts == Facts(input_shape, 16, "real", classes=20)
     sets = [dataset.train, dataset.validation, dataset.test]
     assert [len(of) for of in sets] == [16, 2, 2]
     labels = torch.cat([of.labels for of in sets if of.labels is not None])
@@ -78,6 +78,7 @@ def test_three_sets_stay_as_they_are(tmp_path: Path) -> None:
     for of, array in zip((dataset.train, dataset.validation, dataset.test), x.values(), strict=True):
         assert np.array_equal(examples(of).numpy(), array.astype(np.float32))
     assert dataset.train.labels is None
+    assert dataset.facts.classes is None
     assert dataset.test.labels is not None
     assert dataset.test.labels.tolist() == [7, 8]
     assert dataset.source.notes == (f"{tmp_path / 'mine.npz'} also holds words: not used.",)
@@ -183,10 +184,11 @@ X = np.zeros((20, 4))
             {"x": X, "y": np.zeros(20)},
             "y is float64 of shape [20]; expected integers of shape [20], one for each row of x",
         ),
+        ({"x": X, "y": np.arange(20) - 1}, "y holds -1; expected classes, counted from 0"),
     ],
     ids=[
         "nan", "overflow", "integers", "1d", "no-values", "too-few", "none", "misnamed", "no-arrays", "both", "differ",
-        "labels-shape", "labels-type",
+        "labels-shape", "labels-type", "labels-negative",
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_named_with_what_to_write(

@@ -34,7 +34,7 @@ def test_the_three_sets_are_scikit_learns_images_each_once_with_its_label() -> N
 def test_facts_are_those_of_what_is_loaded(how: Binarization, values: str) -> None:
     digits = Digits(batch_size=64, binarize=how)
     dataset = digits.load()
-    expected = Facts((1, 8, 8), 1397, values, None if how == "none" else how)  # type: ignore[arg-type]
+    expected = Facts((1, 8, 8), 1397, values, None if how == "none" else how, 10)  # type: ignore[arg-type]
     assert digits.facts() == dataset.facts == expected
     examples = dataset.train.examples(slice(None), Keys(0, "train", 0))
     assert (len(examples.unique()) == 2) == (values == "binary")

