@@ -46,6 +46,7 @@ def summarize_group(
         },
         "runs": {str(seed): metrics for seed, metrics in runs.items()},
         "fallbacks": list(dict.fromkeys(one for summary in summaries.values() for one in summary["fallbacks"])),
+        "warnings": {str(seed): summary.get("warnings", []) for seed, summary in summaries.items()},
     }
 
 
@@ -83,6 +84,7 @@ def gaps(summary: Mapping[str, Any]) -> list[str]:
         if metric["without"]:
             count, seeds = metric["n"] + len(metric["without"]), ", ".join(map(str, metric["without"]))
             found.append(f"{name} is over {metric['n']} of {count} runs; there is none in seed {seeds}")
+    found += [f"seed {seed}: {one}" for seed, warnings in summary["warnings"].items() for one in warnings]
     return [*found, *summary["fallbacks"]]
 
 

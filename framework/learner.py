@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from framework.alarm import Alarm
 from framework.optimizer import Optimizer
 from framework.randomness import Keys
 from framework.registry import Registry
@@ -37,9 +38,11 @@ class Learner(nn.Module, ABC):
 
     Attributes:
         notes: what a reader of its numbers should know, a sentence each: estimators used, metrics left out and why.
+        alarms: what looks at its validations and says that something goes wrong, and what to change.
     """
 
     notes: tuple[str, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
 
     @abstractmethod
     def losses(self, batch: Any, counters: Counters, keys: Keys) -> Iterator[Loss]:

@@ -179,6 +179,6 @@ def report_end(report: ProgressReport, summary: Mapping[str, Any], directory: Ru
     for name, value in summary.items():
         if name.startswith("throughput/"):
             report.say(f"{name.removeprefix('throughput/').replace('_', ' '):<28}{value:>12,.0f}")
-    for sentence in summary["fallbacks"]:
+    for sentence in (*summary["fallbacks"], *summary["warnings"]):
         report.warn(sentence)
     report.say(f"run: {directory.path}", "bold")

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from framework import checkpoint
 from framework.agent_figures import draw_bandit
+from framework.alarm import Watch
 from framework.distributed import any_rank, broadcast_module, rank, world_size
 from framework.figures import draw
 from framework.learning_curves import draw_learning_curves
@@ -142,12 +143,19 @@ class _Books:
     metrics: MetricsFile
     report: ProgressReport
     tracker: Tracker
+    watch: Watch
+    sessions: list[dict[str, Any]]  # the environments of all, this one's the last
     started: float
 
     def record(self, values: dict[str, Any]) -> None:
         self.metrics.append(values)
         self.tracker.log(values)
         self.report.record(values)
+        if sentences := self.watch.look(values):
+            for sentence in sentences:
+                self.report.warn(sentence)
+            self.sessions[-1]["notes"] = [*self.sessions[-1]["notes"], *sentences]
+            self.directory.write_environment(self.sessions)
 
     def save(self, state: dict[str, Any], best: bool) -> None:
         self.directory.write_recipe(self.prepared.recipe.plain())
@@ -163,7 +171,7 @@ class _Books:
         self.directory.write_recipe(self.prepared.recipe.plain())  # no checkpoint does, where nothing was left to train
         if test:
             module.emit("test", test)
-        summary = summarize(self.prepared, self.directory, module)
+        summary = summarize(self.prepared, self.directory, module, self.watch)
         self.tracker.images(_draw(self.prepared, self.directory))
         summary["wall_time_seconds"] = round(time.perf_counter() - self.started, 3)
         self.directory.write_json(self.directory.summary, summary)
@@ -193,10 +201,13 @@ def _books(
         directory.summary.unlink(missing_ok=True)
         if state is None:  # otherwise with its first checkpoint: what fails before it leaves a recipe that fits
             directory.write_recipe(prepared.recipe.plain())
-        directory.write_environment([*sessions, describe_environment(prepared, device, step)])
+        sessions = [*sessions, describe_environment(prepared, device, step)]
+        directory.write_environment(sessions)
         announce(report, prepared, directory, device, step)
+        # The metrics file has just been cut to what the checkpoint knows: the past that this session goes on from.
+        watch = Watch(prepared.built.learner.alarms, prepared.experience.judged_on, directory.records())
         with _tracking(directory, prepared.recipe, report.warn) as tracker:
-            yield _Books(prepared, directory, metrics, report, tracker, started)
+            yield _Books(prepared, directory, metrics, report, tracker, watch, sessions, started)
 
 
 @contextmanager

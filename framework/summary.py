@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from framework import checkpoint
+from framework.alarm import Watch
 from framework.prepare import Prepared
 from framework.run_directory import RunDirectory
 
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     from framework.module import Module
 
 
-def summarize(prepared: Prepared, directory: RunDirectory, module: Module) -> dict[str, Any]:
+def summarize(prepared: Prepared, directory: RunDirectory, module: Module, watch: Watch) -> dict[str, Any]:
     """Return what summary.json holds, but for the wall time; the test metrics are the last that were recorded.
 
-    Times are in seconds, `training_seconds` over all resumptions; memory in bytes, of this process.
+    Times are in seconds, `training_seconds` over all resumptions; memory in bytes, of this process. `warnings` are the
+    alarms that stand at the end.
     """
     position = module.position
     counters = position.counters
@@ -39,6 +41,7 @@ def summarize(prepared: Prepared, directory: RunDirectory, module: Module) -> di
         "peak_memory_bytes": peak,
         "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0,
         "fallbacks": list(prepared.experience.source.fallbacks),
+        "warnings": watch.standing(),
     }
 
 

@@ -47,6 +47,13 @@ def test_what_a_table_of_means_would_hide_is_said() -> None:
     ]
 
 
+def test_the_alarms_of_runs_are_kept_by_seed_and_said() -> None:
+    runs = {seed: {"test/return": 1.0, "fallbacks": [], "warnings": ["W."][:seed]} for seed in (0, 1)}
+    summary = summarize_group("group", runs, {})
+    assert summary["warnings"] == {"0": [], "1": ["W."]}
+    assert gaps(summary) == ["seed 1: W."]
+
+
 def test_table() -> None:
     lines = table(summarize_group("group", SUMMARIES, {}))
     assert [line.split() for line in lines[1:]] == [

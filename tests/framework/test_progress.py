@@ -25,11 +25,12 @@ class Said:
         self.lines.append(f"warning: {text}")
 
 
-def ending(**metrics: float) -> list[str]:
+def ending(warnings: list[str] | None = None, **metrics: float) -> list[str]:
     """The lines at the end of a run, without the run's own."""
     said = Said()
     summary: dict[str, Any] = {name.replace("__", "/"): value for name, value in metrics.items()}
-    report_end(cast(ProgressReport, said), {**summary, "fallbacks": []}, RunDirectory(Path("a")))
+    summary |= {"fallbacks": [], "warnings": warnings or []}
+    report_end(cast(ProgressReport, said), summary, RunDirectory(Path("a")))
     assert said.lines.pop() == "run: a"
     return said.lines
 
@@ -56,3 +57,7 @@ def test_what_never_acts_counts_no_environment_steps(tmp_path: Path, recipe: str
     assert "environment steps" not in log
     assert "episode 0" not in log
     assert any(line.startswith("step ") for line in log.splitlines())
+
+
+def test_the_end_repeats_the_alarms_that_stand() -> None:
+    assert ending(["the codes are off the prior"], test__return=1.0)[1:] == ["warning: the codes are off the prior"]
