@@ -21,11 +21,12 @@ with warnings.catch_warnings(action="ignore"), suppress(ImportError):
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    from framework_plugins.data import mnist_files
+    from framework_plugins.data import fashion_mnist, mnist_files
 
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setattr(mnist_files, "MIRRORS", ())
     monkeypatch.setattr(mnist_files, "LAROCHELLE_MIRRORS", ())
+    monkeypatch.setattr(fashion_mnist, "MIRRORS", ())
 
 
 @pytest.fixture

@@ -94,3 +94,28 @@ def split(
         return bit_split(fixed_sample(pixels, maximum=maximum, stream=stream), labels)
     transform = {"none": scale, "threshold": threshold, "dynamic": sample}[how]
     return Split(pixels, labels, partial(transform, maximum=maximum))
+
+
+def three_splits(
+    how: Binarization,
+    pixels: tuple[Tensor, Tensor, Tensor],
+    labels: tuple[Tensor, Tensor, Tensor] | None,
+    *,
+    maximum: int,
+    name: str,
+) -> tuple[Split, Split, Split]:
+    """Return the training, the validation and the test set of grey images; the last two are binarised once.
+
+    Args:
+        how: as in `split`.
+        pixels: of each, [N, C, H, W] uint8.
+        labels: of each, [N] int64; or None.
+        maximum: the brightest pixel.
+        name: the data set's; the keys of those draws begin with it.
+    """
+    y = labels or (None, None, None)
+    return (
+        split(how, pixels[0], y[0], maximum=maximum),
+        split(how, pixels[1], y[1], maximum=maximum, stream=f"{name}/validation"),
+        split(how, pixels[2], y[2], maximum=maximum, stream=f"{name}/test"),
+    )

@@ -7,7 +7,7 @@ import hashlib
 import torch
 
 from framework import Data, Dataset, Facts, OptionError, Source, register_data
-from framework_plugins.data.binarize import EVALUATION_NOTE, Binarization, binarization_of, split, values_of
+from framework_plugins.data.binarize import EVALUATION_NOTE, Binarization, binarization_of, three_splits, values_of
 from framework_plugins.data.fixed_split import fixed_split
 
 SIZES = (1_397, 200, 200)
@@ -59,11 +59,14 @@ class Digits(Data):
             notes=(EVALUATION_NOTE,) if self.binarize == "dynamic" else (),
         )
         train, validation, test = fixed_split(SIZES, "digits")
-        how, brightest = self.binarize, BRIGHTEST
         return Dataset(
             self.facts(),
             source,
-            split(how, pixels[train], labels[train], maximum=brightest),
-            split(how, pixels[validation], labels[validation], maximum=brightest, stream="digits/validation"),
-            split(how, pixels[test], labels[test], maximum=brightest, stream="digits/test"),
+            *three_splits(
+                self.binarize,
+                (pixels[train], pixels[validation], pixels[test]),
+                (labels[train], labels[validation], labels[test]),
+                maximum=BRIGHTEST,
+                name="digits",
+            ),
         )

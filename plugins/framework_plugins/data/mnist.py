@@ -10,16 +10,15 @@ from framework import Data, DataError, Dataset, Facts, OptionError, Split, regis
 from framework.data import Values
 from framework_plugins.data.binarize import (
     EVALUATION_NOTE,
-    Binarization,
     binarization_of,
     bit_split,
     fixed_sample,
-    split,
+    three_splits,
 )
+from framework_plugins.data.idx_files import Images
 from framework_plugins.data.mnist_files import (
     IDX_FILES,
     LAROCHELLE_FILES,
-    Images,
     embedded,
     larochelle,
     published,
@@ -88,15 +87,10 @@ class MNIST(Data):
         return Facts((1, 28, 28), dataset_size, values, binarization_of(self.binarize), classes)
 
     def _splits(self, images: Images) -> tuple[Split, Split, Split]:
-        (train, validation, test), labels = images.pixels, images.labels or (None, None, None)
         if self.binarize == "static":
-            return bit_split(train, labels[0]), bit_split(validation, labels[1]), bit_split(test, labels[2])
-        how: Binarization = self.binarize
-        return (
-            split(how, train, labels[0], maximum=255),
-            split(how, validation, labels[1], maximum=255, stream="mnist/validation"),
-            split(how, test, labels[2], maximum=255, stream="mnist/test"),
-        )
+            train, validation, test = images.pixels
+            return bit_split(train, None), bit_split(validation, None), bit_split(test, None)
+        return three_splits(self.binarize, images.pixels, images.labels, maximum=255, name="mnist")
 
     def _grey(self) -> Images:
         """Return MNIST, or the images that take its place."""

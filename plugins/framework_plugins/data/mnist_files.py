@@ -7,19 +7,17 @@ import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from framework import DataError, Source
-from framework.download import Obtained, Published, obtain
+from framework.download import Published, obtain
 from framework_plugins.data.fixed_split import fixed_split
+from framework_plugins.data.idx_files import Images, idx_files, read_idx_files, source_of, unsigned_bytes
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist",
@@ -27,46 +25,13 @@ MIRRORS = (
 )
 LAROCHELLE_MIRRORS = ("http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist",)
 
-# The sums are of the unpacked bytes: the gzip header holds a time stamp, so that good copies differ in it.
-IDX_FILES = (
-    Published(  # 16 bytes of header: the type, the number of dimensions, and the dimensions
-        "train-images-idx3-ubyte",
-        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        16 + 60_000 * 784,
-    ),
-    Published(
-        "train-labels-idx1-ubyte",
-        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        8 + 60_000,
-    ),
-    Published(
-        "t10k-images-idx3-ubyte",
-        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        16 + 10_000 * 784,
-    ),
-    Published(
-        "t10k-labels-idx1-ubyte",
-        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        8 + 10_000,
-    ),
+IDX_FILES = idx_files(
+    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 )
 EMBEDDED_SHA256 = "1b845fda528288bf79346626fdf2fff6549f0170890dc9174bc1ef609807bbfa"  # of [5000, 785] uint8, label last
-
-
-@dataclass(frozen=True)
-class Images:
-    """MNIST, or a part of it, in its three sets.
-
-    Args:
-        pixels: of the training, the validation and the test set, each [N, 1, 28, 28] uint8: 0 … 255, or 0 and 1 for
-            Larochelle's sample.
-        labels: of each, [N] int64; None for Larochelle's sample.
-        source: where they came from.
-    """
-
-    pixels: tuple[Tensor, Tensor, Tensor]
-    labels: tuple[Tensor, Tensor, Tensor] | None
-    source: Source
 
 
 def published(data_directory: Path) -> Images:
@@ -75,15 +40,8 @@ def published(data_directory: Path) -> Images:
     Raises:
         DataError: one of the four files cannot be had.
     """
-    obtained = [_idx_file(file, data_directory) for file in IDX_FILES]
-    images, labels, test_images, test_labels = (_unsigned_bytes(file.content) for file in obtained)
-    train, validation = torch.split(images[16:].view(60_000, 1, 28, 28), [50_000, 10_000])
-    train_labels, validation_labels = torch.split(labels[8:].long(), [50_000, 10_000])
-    return Images(
-        (train, validation, test_images[16:].view(10_000, 1, 28, 28)),
-        (train_labels, validation_labels, test_labels[8:].long()),
-        _source("MNIST, 50,000 / 10,000 / 10,000 images", IDX_FILES, obtained),
-    )
+    folders = [data_directory / "mnist", data_directory / "MNIST" / "raw"]  # ours, and torchvision's
+    return read_idx_files("MNIST", IDX_FILES, folders, MIRRORS)
 
 
 def larochelle(data_directory: Path) -> Images:
@@ -105,9 +63,9 @@ def larochelle(data_directory: Path) -> Images:
         )
         for file in LAROCHELLE_FILES
     ]
-    train, validation, test = (_unsigned_bytes(file.content).view(-1, 1, 28, 28) for file in obtained)
+    train, validation, test = (unsigned_bytes(file.content).view(-1, 1, 28, 28) for file in obtained)
     description = "MNIST binarised by Larochelle, 50,000 / 10,000 / 10,000 images"
-    return Images((train, validation, test), None, _source(description, LAROCHELLE_FILES, obtained))
+    return Images((train, validation, test), None, source_of(description, LAROCHELLE_FILES, obtained))
 
 
 def embedded() -> Images:
@@ -183,28 +141,3 @@ LAROCHELLE_FILES = (
         partial(bits, "test"),
     ),
 )
-
-
-def _idx_file(file: Published, data_directory: Path) -> Obtained:
-    """Return one of the four files, from our folder, from torchvision's, or from a mirror."""
-    ours, torchvision = data_directory / "mnist", data_directory / "MNIST" / "raw"
-    return obtain(
-        file,
-        [folder / f"{file.name}{suffix}" for folder in (ours, torchvision) for suffix in (".gz", "")],
-        [f"{mirror}/{file.name}.gz" for mirror in MIRRORS],
-        ours / f"{file.name}.gz",
-    )
-
-
-def _unsigned_bytes(content: bytes) -> Tensor:
-    """Return bytes as a tensor of their own, [N] uint8."""
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8)
-
-
-def _source(description: str, files: Sequence[Published], obtained: Sequence[Obtained]) -> Source:
-    return Source(
-        description,
-        " and ".join(dict.fromkeys(file.folder for file in obtained)),
-        {file.name: file.sha256 for file in files},
-        notes=tuple(dict.fromkeys(f"{remark}." for file in obtained for remark in file.remarks)),
-    )
