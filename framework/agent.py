@@ -45,7 +45,6 @@ class Agent(Learner, ABC):
         minibatches: into how many parts, shuffled anew in each pass.
         whole: whether the one minibatch is all of a rollout in order, what is no decision included. Otherwise
             minibatches are made of decisions.
-        formula: what is made smaller, or what is sought, on one line.
     """
 
     environment: Environment
@@ -54,7 +53,6 @@ class Agent(Learner, ABC):
     passes: int = 1
     minibatches: int = 1
     whole: bool = True
-    formula: str = ""
 
     @abstractmethod
     def act(self, observation: Tensor, action_mask: Tensor | None, *, greedy: bool) -> Tensor:

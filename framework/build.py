@@ -69,7 +69,12 @@ def build(recipe: Recipe, data: Data | None, dataset: Dataset | None = None) -> 
     if facts is not _BAD:
         context = {}
         if facts is not None:
-            context = {"facts": facts, "input_shape": facts.input_shape, "dataset_size": facts.dataset_size}
+            context = {
+                "facts": facts,
+                "input_shape": facts.input_shape,
+                "dataset_size": facts.dataset_size,
+                "observation_space": Box(-math.inf, math.inf, facts.input_shape),  # what a baseline sees
+            }
         scalars = {key: value for key, value in recipe.learner.options.items() if isinstance(value, int | float | str)}
         learner = builder.part(recipe.learner, {**context, **scalars})
     builder.finish()

@@ -9,6 +9,7 @@ Legend: B batch, D latent.
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import ClassVar
 
@@ -261,3 +262,17 @@ def _bernoulli_bernoulli(q: BernoulliLogits, p: BernoulliLogits) -> Tensor:
 def _sum_event(values: Tensor, event_dimensions: int) -> Tensor:
     """Sum over the event's dimensions: [*batch, *event] → [*batch]."""
     return values.flatten(-event_dimensions).sum(-1) if event_dimensions else values
+
+
+def detached(distribution: Distribution) -> Distribution:
+    """Return the same distribution with parameters that have no graph.
+
+    Every tensor that it holds in an attribute is detached, and every distribution inside it likewise.
+    """
+    twin = copy.copy(distribution)
+    for name, value in vars(distribution).items():
+        if isinstance(value, Tensor):
+            vars(twin)[name] = value.detach()
+        elif isinstance(value, Distribution):
+            vars(twin)[name] = detached(value)
+    return twin

@@ -37,6 +37,7 @@ from torch.distributions import (
 
 from framework.action_distributions import CategoricalLogits, MultiCategorical, SquashedGaussian
 from framework.distributed import all_gather, reduce_scatter, world_size
+from framework.discrete import OneHotLogits
 from framework.distributions import BernoulliLogits, Delta, DiagonalGaussian
 from framework.errors import IncompatibleParts, OptionError
 
@@ -169,6 +170,12 @@ def _diagonal_gaussian(q: DiagonalGaussian) -> Distribution:
 def _bernoulli_logits(q: BernoulliLogits) -> Distribution:
     (logits,) = gather_rows(q.logits)
     return BernoulliLogits(logits, len(q.event_shape))
+
+
+@_gathers(OneHotLogits)
+def _one_hot_logits(q: OneHotLogits) -> Distribution:
+    (logits,) = gather_rows(q.logits)
+    return OneHotLogits(logits)
 
 
 @_gathers(CategoricalLogits)

@@ -37,10 +37,12 @@ class Learner(nn.Module, ABC):
     Everything else (gradients, clipping, checks, the devices, the counters, records) is done around it.
 
     Attributes:
+        formula: what is made smaller, or what is sought, on one line; empty where it says nothing.
         notes: what a reader of its numbers should know, a sentence each: estimators used, metrics left out and why.
         alarms: what looks at its validations and says that something goes wrong, and what to change.
     """
 
+    formula: str = ""
     notes: tuple[str, ...] = ()
     alarms: tuple[Alarm, ...] = ()
 

@@ -13,9 +13,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from framework.agent import Agent
 from framework.examples import Examples
-from framework.prepare import Prepared, objectives
+from framework.prepare import Prepared
 from framework.run_directory import RunDirectory
 from framework.schedule import Counters
 
@@ -161,9 +160,7 @@ def announce(
     where = device.type if prepared.processes == 1 else f"{prepared.processes} processes, {device.type}"
     report.say(f"{recipe.name}, seed {recipe.seed}, on {where}: {parameters:,} parameters", "bold")
     report.say(f"{'data' if recipe.data else 'environment'}: {source.description}, from {source.location}")
-    for objective in objectives(prepared.built.learner):
-        report.say(f"objective: {objective.formula('reconstruction')}")
-    if isinstance(prepared.built.learner, Agent):
+    if prepared.built.learner.formula:
         report.say(f"objective: {prepared.built.learner.formula}")
     for note in prepared.notes:
         report.say(f"note: {note}")

@@ -12,8 +12,9 @@ Legend: W processes, B rows of the whole batch, b rows here, D latent.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -22,6 +23,10 @@ from torch.distributions import Distribution
 from framework.distributed import sum_over_ranks
 from framework.gathering import gather
 from framework.global_draws import GlobalDraws
+
+
+def _reparametrised(q: Distribution) -> Tensor:
+    return q.rsample()
 
 
 @dataclass(frozen=True)
@@ -61,26 +66,33 @@ class Share:
         rows = len(whole) // self.count
         return whole.narrow(0, self.position * rows, rows)
 
-    def sample(self, q: Distribution) -> tuple[Distribution, Tensor, Tensor]:
-        """Return q of the whole batch, a reparametrised sample of it, and this part's rows of the sample.
+    def sample(
+        self, q: Distribution, draw: Callable[[Distribution], Tensor] = _reparametrised
+    ) -> tuple[Distribution, Tensor, Tensor]:
+        """Return q of the whole batch, a sample of it, and this part's rows of the sample.
 
         Where the share does not gather, of the part: q itself, z and z.
 
         Args:
             q: of this part, batch shape [b].
+            draw: q → z, [b, ...] for batch shape [b]; by default reparametrised.
 
         Returns:
-            Batch shape [B]; z ~ q, [B, D]; [b, D].
+            Batch shape [B]; z ~ q, [B, ...]; [b, ...].
 
         Raises:
             IncompatibleParts: a q that cannot be gathered; see `gather`.
         """
         if not self.gathers:
-            z = q.rsample()  # [b, D]
+            z = draw(q)  # [b, ...]
             return q, z, z
         q = gather(q)
-        z = q.rsample()  # [B, D]
+        z = draw(q)  # [B, ...]
         return q, z, self.own(z)
+
+    def several(self, samples: int) -> Share:
+        """Return the share of a batch in which each example stands `samples` times in a row."""
+        return replace(self, rows=self.rows * samples)
 
     def mean(self, value: Tensor) -> Tensor:
         """Return the mean over the whole batch, the same bits on every process, with the gradient of the own part's.

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from framework.agent import Agent
 from framework.build import Built, build, build_data
 from framework.discovery import BrokenPlugin, load_plugins
 from framework.document import dump_document
@@ -48,13 +47,14 @@ def check_recipe(
 def describe_recipe(recipe: Recipe, learner: Learner) -> str:
     """Return the resolved recipe, its objective and what that implies, what to know of the numbers, and the papers."""
     lines = [dump_document(recipe.plain())]
+    if learner.formula:
+        lines.append(f"objective: {learner.formula}")
     for objective in objectives(learner):
-        lines.append(f"objective: {objective.formula('reconstruction')}")
+        if learner.formula != objective.formula("reconstruction"):  # another bound is no sum of these
+            continue
         implied = {"reconstruction": 1.0, **objective.implied_coefficients()}
         lines.append("which puts, at the final weights, on")
         lines += [f"  {quantity:<30}{coefficient:g}" for quantity, coefficient in implied.items()]
-    if isinstance(learner, Agent):
-        lines.append(f"objective: {learner.formula}")
     lines += [f"note: {note}" for note in learner.notes]
     return "\n".join([*lines, "", "references:", *(f"  {paper}" for paper in references(recipe))])
 

@@ -48,9 +48,9 @@ def check_encoder(encoder: Encoder, input_shape: tuple[int, ...], *, latent_dim:
     """Check an encoder.
 
     The laws: q(z|x) has batch shape [B] and event shape [D]; it is reparametrised, its samples are finite and their
-    gradient reaches the parameters; the posterior of an example does not depend on the others in the batch (in
-    evaluation mode); inputs are left as they were; float64 in is float64 out, float32 is float32; `state_dict` can be
-    loaded back.
+    gradient reaches the parameters (of a discrete posterior, which cannot be, the mean's gradient does); the posterior
+    of an example does not depend on the others in the batch (in evaluation mode); inputs are left as they were; float64
+    in is float64 out, float32 is float32; `state_dict` can be loaded back.
 
     Args:
         encoder: the part, in float32.
@@ -65,8 +65,13 @@ def check_encoder(encoder: Encoder, input_shape: tuple[int, ...], *, latent_dim:
         x = torch.rand(BATCH, *input_shape)
         q: Distribution = encoder(x)
         check_shapes(encoder, q, (BATCH,), (latent_dim,))
-        require(q.has_rsample, encoder, "a posterior is reparametrised", "return a distribution with has_rsample")
-        _check_network(encoder, fresh, x, lambda part, examples: part(examples).rsample())
+        require(
+            q.has_rsample or _is_discrete(q),
+            encoder,
+            "a posterior is reparametrised, or discrete",
+            "return a distribution with has_rsample",
+        )
+        _check_network(encoder, fresh, x, lambda part, examples: _reparametrised(part(examples)))
 
 
 def check_decoder(decoder: Decoder, input_shape: tuple[int, ...], *, latent_dim: int = 3) -> None:
@@ -113,21 +118,34 @@ def check_decoder(decoder: Decoder, input_shape: tuple[int, ...], *, latent_dim:
         )
 
 
-def check_prior(prior: Prior, *, latent_dim: int = 3) -> None:
+def check_prior(prior: Prior, *, latent_dim: int = 3, encoder: Encoder | None = None) -> None:
     """Check a prior.
 
     The laws: p(z) has batch shape () and event shape [D]; its samples are finite and have a finite log-density, with a
     gradient to z and to every parameter that is learned; float64 in is float64 out, float32 is float32; `state_dict`
-    can be loaded back.
+    can be loaded back; an encoder that it was lent is not one of its own modules.
+
+    Two have no gradient to z and need none: a probability of discrete latents, and a uniform density, which has to be
+    zero far away instead.
 
     Args:
         prior: the part, in float32.
         latent_dim: D, which the prior was built for.
+        encoder: the one that the prior was built with, where it asks for one; it is moved and saved beside the prior,
+            as a learner does.
 
     Raises:
         AssertionError: a law is broken; the message names it and says what to do.
     """
-    fresh = copy_of(prior)
+    if encoder is not None:
+        require(
+            all(module is not encoder for module in prior.modules()),
+            prior,
+            "the encoder is the learner's, and no module of the prior",
+            "keep it in a tuple, self.lent = (encoder,), which torch does not register",
+        )
+    whole = prior if encoder is None else nn.ModuleDict({"prior": prior, "encoder": encoder})
+    fresh = copy_of(whole)
     with fixed_randomness():
         p: Distribution = prior()
         check_shapes(prior, p, (), (latent_dim,))
@@ -140,7 +158,7 @@ def check_prior(prior: Prior, *, latent_dim: int = 3) -> None:
         check_shape(prior, density, (BATCH,), "a log-density of one value an example", "sum over the latent dimensions")
         check_finite(prior, density)
         learned = [parameter for parameter in prior.parameters() if parameter.requires_grad]
-        for leaf in [z, *learned]:
+        for leaf in learned if _is_discrete(p) or _is_uniform(p, density) else [z, *learned]:
             require(
                 reaches(density.sum(), [leaf]),
                 prior,
@@ -148,10 +166,20 @@ def check_prior(prior: Prior, *, latent_dim: int = 3) -> None:
                 "compute it with differentiable operations, and drop parameters that are not used",
             )
         for dtype in (torch.float64, torch.float32):
-            typed = copy_of(fresh).to(dtype)()
+            typed = _prior_of(copy_of(fresh).to(dtype))()
             found = typed.sample().dtype, typed.log_prob(z.detach().to(dtype)).dtype
             check_dtype(prior, dtype, *found)
-        check_state(prior, fresh, lambda part: part().log_prob(z.detach()))
+        check_state(whole, fresh, lambda part: _prior_of(part)().log_prob(z.detach()))
+
+
+def _prior_of(whole: nn.Module) -> nn.Module:
+    return whole if isinstance(whole, Prior) else whole.get_submodule("prior")
+
+
+def _is_uniform(p: Distribution, density: Tensor) -> bool:
+    """Return whether a log-density is the same at all samples, [B], and zero mass is left far away."""
+    far = torch.full((1, *p.event_shape), 1e6, dtype=density.dtype)
+    return bool((density == density[0]).all()) and bool(p.log_prob(far).isneginf().all())
 
 
 def _check_network(
@@ -185,6 +213,16 @@ def _check_network(
         "normalise by layer or group and not by batch",
     )
     check_state(part, fresh, lambda other: other(inputs).mean)
+
+
+def _is_discrete(q: Distribution) -> bool:
+    support: Any = q.support
+    return bool(support.is_discrete)
+
+
+def _reparametrised(q: Distribution) -> Tensor:
+    """Return a draw with a gradient to q's parameters; of a discrete q, its mean."""
+    return q.rsample() if q.has_rsample else q.mean
 
 
 def _supports(likelihood: Distribution, x: Tensor) -> bool:

@@ -1,43 +1,56 @@
-"""The latent learner: E_q[−log p(x|z)] + Σ_k w_k · D_k(q, p), by reparametrised gradients."""
+"""The latent learner: E_q[−log p(x|z)] + Σ_k w_k · D_k(q, p), by reparametrised or score-function gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, constraints
+from torch.distributions import Distribution, constraints
 
+from framework.baseline import Baseline, FittedBaseline, Samples
+from framework.bounds import Bound, doubly_reparametrised, importance_weighted_bound
 from framework.data import Facts
 from framework.decoder import Decoder
-from framework.distributions import Delta, kl_divergence
+from framework.discrete import relaxed, straight_through
+from framework.distributions import Delta, detached, kl_divergence
 from framework.divergence import Term
-from framework.divergence import divergences as divergence_registry
 from framework.encoder import Encoder
 from framework.errors import IncompatibleParts, OptionError
+from framework.estimators import score_function
+from framework.gathering import gather_rows
+from framework.latent_checks import (
+    Estimator,
+    baseline_misfits,
+    bound_misfits,
+    divergence_misfits,
+    draw_misfits,
+    objective_of,
+    shape_misfits,
+    support_of_a_pixel,
+)
 from framework.learner import ExampleLearner, Loss, register_learner
-from framework.objective import Objective
 from framework.optimizer import Optimizer
 from framework.precision import full_precision
 from framework.prior import Prior
 from framework.randomness import Keys
-from framework.schedule import Counters
+from framework.schedule import Counters, Schedule, final_value, value_at
 
 
 @dataclass(frozen=True)
 class _Latents:
-    """The posteriors and latents of the examples here, those of the whole batch, and the prior."""
+    """The posteriors and latents of the examples here, those of the whole batch, and the prior.
+
+    With several samples an example z is [B, K, D], otherwise [B, D].
+    """
 
     q: Distribution
-    z: Tensor  # [B, D]
+    z: Tensor
     whole_q: Distribution
     whole_z: Tensor
     p: Distribution
-
-
-_METRICS = ("objective", "reconstruction", "elbo")
 
 
 @register_learner("latent")
@@ -47,12 +60,22 @@ class Latent(ExampleLearner):
         L = 1/B Σ_b [−log p(x_b|z_b)] + Σ_k w_k · D_k(q, p),   z_b ~ q(z|x_b)
 
     one sample of z an example; sums over pixels and latent dimensions, means over the batch only. With `kl` alone at
-    weight 1 it is the VAE, and L is the negative evidence lower bound.
+    weight 1 it is the VAE, and L is the negative evidence lower bound. The other bounds take K samples:
+
+        L = −1/B Σ_b log 1/K Σ_k p(x_b|z_bk) p(z_bk) / q(z_bk|x_b)
+
+    Discrete latents (bits, one-hot variables) have no reparametrised draw. Their gradient is `pathwise` through a
+    relaxed draw, biased; `straight_through` a true draw, biased; or the `score_function`'s, unbiased, with a baseline b
+    of the log-likelihood to lower its variance:
+
+        ∇_φ E_q[−log p(x|z)] = E_q[(−log p(x|z) + b) ∇_φ log q(z|x)]
+
+    Models are judged by true draws always.
 
     Its metrics: `objective` (L), `reconstruction` (−log p(x|z), nats), `elbo` (log p(x|z) − KL(q‖p), nats, whatever the
     objective's weights are), and one for each divergence, by label. There is no `elbo` where it would be no bound: for
     a deterministic posterior, and for grey pixels under a Bernoulli likelihood. In training, what is to be known of
-    each critic: `<label>/critic_loss`, `<label>/critic_accuracy`.
+    each critic: `<label>/critic_loss`, `<label>/critic_accuracy`; and of a fitted baseline, `baseline_loss`.
 
     A critic's loss comes first, on detached latents; then one joint loss, through all critics as they are then, frozen.
 
@@ -64,11 +87,17 @@ class Latent(ExampleLearner):
         prior: p(z).
         divergences: by label, each with its weight.
         optimizer: of all parameters but those of critics, which have their own.
+        bound: `elbo`; `iwae`, the importance-weighted bound of K samples; `dreg`, the same bound with the doubly
+            reparametrised gradient. The two need `kl` alone at weight 1, and a reparametrised posterior.
+        samples: K, of an importance-weighted bound or the score function; elsewhere 1.
+        estimator: of the gradient to a posterior that has no reparametrised draw; a Gaussian has `pathwise` exactly.
+        temperature: τ > 0 of a relaxed draw, without unit; needed by discrete latents under `pathwise`.
+        baseline: b, of the score function; None (null) is 0.
 
     Raises:
         IncompatibleParts: a likelihood that does not suit the data, a decoder of another shape, a divergence that needs
             a density where the posterior has none, a negative weight where there may be none, a label that is a
-            metric's name, settings that the optimiser refuses.
+            metric's name, a bound or an estimator that these parts do not have, settings that the optimiser refuses.
 
     Reference: Kingma & Welling, "Auto-Encoding Variational Bayes", 2014, https://arxiv.org/abs/1312.6114.
     """
@@ -83,28 +112,46 @@ class Latent(ExampleLearner):
         prior: Prior,
         divergences: dict[str, Term],
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        bound: Bound = "elbo",
+        samples: int = 1,
+        estimator: Estimator = "pathwise",
+        temperature: float | Schedule | None = None,
+        baseline: Baseline | None = None,
     ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
         self.encoder, self.decoder, self.prior = encoder, decoder, prior
-        self.objective = _objective_of(divergences)
+        self.objective, kl_label = objective_of(divergences)
         self.optimizer = optimizer
+        self.bound, self.samples = bound, samples
+        self.estimator, self.temperature, self.baseline = estimator, temperature, baseline
         # The ELBO's KL is taken from the objective where it is a term, so as not to be computed twice.
-        kl = [leaf.label for leaf in self.objective.leaves if divergence_registry.name_of(leaf.divergence) == "kl"]
-        self._kl_label = kl[0] if kl else None
+        self._kl_label = kl_label
+        self.formula = self._formula()
+        self._draws_several = bound != "elbo" or estimator == "score_function"
         self.notes = self._check(facts)
 
     def losses(self, batch: Tensor, counters: Counters, keys: Keys) -> Iterator[Loss]:
-        latents = self._encode(batch, keys)
+        latents = self._encode(batch, counters, keys)
         of_critics: dict[str, Tensor] = {}
         for label, loss, metrics in self.objective.critic_losses(latents.whole_q, latents.p, latents.whole_z, keys):
             of_critics |= metrics
             yield Loss(loss, f"critic/{label}", {})
-        total, metrics = self._objective(batch, latents, counters, keys)
+        cost = self._cost(batch, latents.z, keys)
+        total, metrics = self._objective(latents, cost, counters, keys)
+        if self.estimator == "score_function":
+            samples = _samples(batch, cost.detach())
+            surrogate, of_baseline = self._surrogate(latents, cost, samples)
+            # What it adds is a gradient alone: its value means nothing.
+            total = total + surrogate - surrogate.detach()
+            metrics |= of_baseline
         yield Loss(total, "main", {**metrics, **of_critics})  # in the order in which a person reads them
+        if self.baseline is not None:
+            self._update_baseline(self.baseline, samples, keys)
 
     def evaluate(self, batch: Tensor, keys: Keys) -> dict[str, Tensor]:
-        return self._objective(batch, self._encode(batch, keys), None, keys)[1]
+        latents = self._encode(batch, None, keys)
+        return self._objective(latents, self._cost(batch, latents.z, keys), None, keys)[1]
 
     def optimizers(self) -> dict[str, Optimizer]:
         return {name: make() for name, _, make in self._optimizers()}
@@ -127,25 +174,61 @@ class Latent(ExampleLearner):
         """Return E[x|z] for latents [B, D], [B, *input_shape]."""
         return self.likelihood(z, labels).mean
 
-    def _encode(self, x: Tensor, keys: Keys) -> _Latents:
+    def _formula(self) -> str:
+        if self.bound == "elbo":
+            return self.objective.formula("reconstruction")
+        return f"− log 1/{self.samples} Σ_k p(x|z_k) p(z_k) / q(z_k|x), {self.samples} samples an example"
+
+    def _encode(self, x: Tensor, counters: Counters | None, keys: Keys) -> _Latents:
         with keys("encode"):
-            q: Distribution = self.encoder(x)
+            q = self.posterior(x)
         with keys("z"), full_precision(x):
-            whole_q, whole_z, z = keys.share.sample(q)
+            whole_q, whole_z, z = keys.share.sample(q, partial(self._draw, counters=counters))
         with full_precision(x):
             return _Latents(q, z, whole_q, whole_z, self.prior())
 
+    def _draw(self, q: Distribution, counters: Counters | None) -> Tensor:
+        """Return z ~ q, [B, D], or [B, K, D] where there are several; without counters true draws, to be judged by."""
+        if self._draws_several:
+            # One after the other: each is a draw of a row an example, which several processes can share.
+            return torch.stack([self._draw_one(q, counters) for _ in range(self.samples)], dim=1)
+        return self._draw_one(q, counters)
+
+    def _draw_one(self, q: Distribution, counters: Counters | None) -> Tensor:
+        if self.estimator == "score_function":
+            return q.sample()
+        if q.has_rsample:
+            return q.rsample()
+        if counters is None:
+            return q.sample()
+        if self.estimator == "straight_through":
+            return straight_through(q)
+        assert self.temperature is not None
+        return relaxed(q, value_at(self.temperature, counters))
+
+    def _cost(self, x: Tensor, z: Tensor, keys: Keys) -> Tensor:
+        """Return −log p(x|z), [B] nats; [K, B] for z of several samples."""
+        if self._draws_several:
+            keys = replace(keys, share=keys.share.several(self.samples))
+            x, z = x.repeat_interleave(self.samples, dim=0), z.flatten(0, 1)  # the samples of an example in a row
+        with keys("decode"):
+            likelihood = self.likelihood(z)
+        with full_precision(x):
+            cost = -likelihood.log_prob(x)
+        return cost.unflatten(0, (-1, self.samples)).T if self._draws_several else cost
+
     def _objective(
-        self, x: Tensor, latents: _Latents, counters: Counters | None, keys: Keys
+        self, latents: _Latents, cost: Tensor, counters: Counters | None, keys: Keys
     ) -> tuple[Tensor, dict[str, Tensor]]:
         q, p, z = latents.q, latents.p, latents.z
-        with keys("decode"):
-            likelihood: Distribution = self.decoder(z)
-        with full_precision(x):
-            reconstruction = -likelihood.log_prob(x).mean()
-            whole = (latents.whole_q, latents.whole_z)
+        whole = (latents.whole_q, latents.whole_z)
+        if self._draws_several:  # what there is has a closed form, whatever z is
+            z = z[:, 0]
+            whole = (latents.whole_q, latents.whole_z[:, 0])
+        with full_precision(cost):
+            reconstruction = cost.mean()
             divergence, parts = self.objective(q, p, z, counters=counters, keys=keys, whole=whole)
-            total = reconstruction + divergence
+            total = reconstruction + divergence if self.bound == "elbo" else -self._bound(latents, cost).mean()
             metrics = {"objective": total.detach(), "reconstruction": reconstruction.detach(), **parts}
             if self._has_elbo:
                 with torch.no_grad():
@@ -153,34 +236,71 @@ class Latent(ExampleLearner):
                     metrics["elbo"] = -(reconstruction + kl)
         return total, metrics
 
+    def _bound(self, latents: _Latents, cost: Tensor) -> Tensor:
+        """Return L_K, [B] nats."""
+        doubly = self.bound == "dreg"
+        q = detached(latents.q) if doubly else latents.q
+        z = latents.z.transpose(0, 1)  # [K, B, D]
+        log_weights = latents.p.log_prob(z) - q.log_prob(z) - cost
+        return doubly_reparametrised(log_weights, latents.z) if doubly else importance_weighted_bound(log_weights)
+
+    def _surrogate(self, latents: _Latents, cost: Tensor, samples: Samples) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return what has the score function's gradient, [], and what is to be known of the baseline."""
+        baseline, metrics = torch.zeros_like(cost), {}
+        fit = cost.new_zeros(())
+        if self.baseline is not None:
+            baseline = -self.baseline(samples).detach()
+        if isinstance(self.baseline, FittedBaseline):
+            fit = self.baseline.loss(samples).mean()
+            metrics["baseline_loss"] = fit.detach()
+        log_prob = latents.q.log_prob(latents.z.transpose(0, 1))  # [K, B]
+        return score_function(log_prob, cost, baseline).mean() + fit, metrics
+
+    def _update_baseline(self, baseline: Baseline, samples: Samples, keys: Keys) -> None:
+        if keys.share.count > 1 and not keys.share.gathers:
+            raise ValueError("a baseline takes in the samples of whole batches: it cannot learn from parts in turn")
+        if keys.share.gathers:
+            observation, returns = gather_rows(samples.observation[0], samples.returns.T)
+            samples = _samples(observation, -returns.T)
+        baseline.update(samples)
+
     @torch.no_grad()
     def _check(self, facts: Facts) -> tuple[str, ...]:
         """Try the parts on two blank examples; return what a reader of the numbers should know."""
-        q: Distribution = self.encoder(torch.zeros(2, *facts.input_shape))
+        q = self.posterior(torch.zeros(2, *facts.input_shape))
         p: Distribution = self.prior()
-        likelihood: Distribution = self.decoder(torch.zeros(2, self.latent_dim))
+        likelihood = self.likelihood(torch.zeros(2, self.latent_dim))
         misfits = [
-            *_shape_misfits(q, p, likelihood, self.latent_dim, facts),
-            *self._divergence_misfits(q, p),
-            *self._optimizer_misfits(),
+            *shape_misfits(q, p, likelihood, self.latent_dim, facts),
+            *bound_misfits(self.bound, self.samples, self.estimator, self.objective, q),
+            *draw_misfits(self.estimator, self.temperature, q),
+            *baseline_misfits(self.baseline, self.estimator, self.samples),
         ]
+        if not misfits:
+            misfits = [*divergence_misfits(self.objective, self.estimator, q, p), *self._optimizer_misfits()]
         if misfits:
             raise IncompatibleParts(misfits)
-        grey = _support(likelihood) is constraints.boolean and facts.values != "binary"
-        deterministic = isinstance(q, Delta)
-        self._has_elbo = not grey and not deterministic
-        notes = [f"{leaf.label}: {leaf.divergence.estimator}" for leaf in self.objective.leaves]
-        notes = [note for note in notes if not note.endswith(": ")]
+        grey = support_of_a_pixel(likelihood) is constraints.boolean and facts.values != "binary"
+        self._has_elbo = not grey and not isinstance(q, Delta)
+        return tuple(self._notes(q, grey=grey))
+
+    def _notes(self, q: Distribution, *, grey: bool) -> Iterator[str]:
+        for leaf in self.objective.leaves:
+            if leaf.divergence.estimator:
+                yield f"{leaf.label}: {leaf.divergence.estimator}"
+        if not q.has_rsample and self.estimator == "pathwise":
+            assert self.temperature is not None
+            temperature = f"{final_value(self.temperature):g}"
+            yield f"trained on relaxed draws of temperature {temperature} at last; judged by true ones"
         if grey:
-            notes.append(
+            yield (
                 "no elbo: the pixels are grey, and a Bernoulli likelihood of grey pixels is a cross-entropy and no "
                 "likelihood (binarize the data, or take continuous_bernoulli)"
             )
-        if deterministic:
-            notes.append("no elbo: the posterior is deterministic and has no density")
+        if isinstance(q, Delta):
+            yield "no elbo: the posterior is deterministic and has no density"
         if any(leaf.weight != 0 for leaf in self.objective.leaves if leaf.label in self.objective.critics):
-            notes.append("the objective moves with its critics: best.ckpt is the best by a yardstick that changes")
-        return tuple(notes)
+            yield "the objective moves with its critics: best.ckpt is the best by a yardstick that changes"
 
     def _optimizers(self) -> Iterator[tuple[str, str, Callable[[], Optimizer]]]:
         """Yield the name of each optimiser, its option in the recipe, and what makes it."""
@@ -193,26 +313,6 @@ class Latent(ExampleLearner):
             option = f"divergences.{outer}" if inside else f"divergences.{label}.optimizer"
             yield f"critic/{label}", option, partial(divergence.optimizer, divergence.critic.parameters())
 
-    def _divergence_misfits(self, q: Distribution, p: Distribution) -> Iterator[OptionError]:
-        for leaf in self.objective.leaves:
-            option = f"divergences.{leaf.label.split('/')[0]}"
-            if leaf.label in _METRICS:
-                yield OptionError(option, found="the name of a metric of the learner", expected="another label")
-            elif leaf.divergence.needs_density and isinstance(q, Delta):
-                yield OptionError(
-                    option,
-                    found=f"{leaf.label!r} with a deterministic posterior, which has no density",
-                    expected="a posterior with a density, or a divergence of samples such as mmd",
-                    write="encoder.posterior=gaussian",
-                )
-            elif q.event_shape == p.event_shape == (self.latent_dim,):
-                # Runs each once: what is wrong shows here, and estimators can say what they do.
-                keys = Keys(0, "check", 0)
-                try:
-                    Objective({leaf.label: Term(leaf.divergence)})(q, p, q.rsample(), counters=None, keys=keys)
-                except ValueError as error:
-                    yield OptionError(option, found=str(error), expected="parts that it can compare")
-
     def _optimizer_misfits(self) -> Iterator[OptionError]:
         # torch looks at learning rates and the like when it is given parameters
         for _, option, make in self._optimizers():
@@ -224,42 +324,11 @@ class Latent(ExampleLearner):
                 yield OptionError(option, found=str(error), expected="settings that the optimiser accepts")
 
 
-def _shape_misfits(
-    q: Distribution, p: Distribution, likelihood: Distribution, latent_dim: int, facts: Facts
-) -> Iterator[OptionError]:
-    if q.batch_shape != (2,) or q.event_shape != (latent_dim,):
-        found = f"batch shape {list(q.batch_shape)}, event shape {list(q.event_shape)} for 2 examples"
-        yield OptionError("encoder", found=found, expected=f"a posterior of [2] events [{latent_dim}]")
-    if p.batch_shape != () or p.event_shape != (latent_dim,):
-        found = f"batch shape {list(p.batch_shape)}, event shape {list(p.event_shape)}"
-        expected = f"batch shape [], event shape [{latent_dim}], the latent dimension"
-        yield OptionError("prior", found=found, expected=expected)
-    if likelihood.event_shape != torch.Size(facts.input_shape):
-        found = f"examples of shape {list(likelihood.event_shape)}"
-        yield OptionError("decoder", found=found, expected=f"the data's {list(facts.input_shape)}")
-    elif facts.values == "real" and _support(likelihood) in (constraints.boolean, constraints.unit_interval):
-        base = likelihood.base_dist if isinstance(likelihood, Independent) else likelihood
-        yield OptionError(
-            "decoder.likelihood",
-            found=f"{type(base).__name__} on data outside [0, 1]",
-            expected="a likelihood on the real line, or data scaled to [0, 1]",
-            write="likelihood: gaussian",
-        )
+def _samples(x: Tensor, cost: Tensor) -> Samples:
+    """Return the K draws of each example as the samples that baselines take: the return is log p(x|z), in nats.
 
-
-def _objective_of(divergences: dict[str, Term]) -> Objective:
-    try:
-        return Objective(divergences)
-    except IncompatibleParts as error:
-        raise IncompatibleParts(
-            [
-                OptionError(f"divergences.{one.option}", found=one.found, expected=one.expected, write=one.write)
-                for one in error.misfits
-            ]
-        ) from error
-
-
-def _support(likelihood: Distribution) -> constraints.Constraint:
-    """Return the range of one pixel."""
-    support: constraints.Constraint = likelihood.support  # type: ignore[assignment]
-    return support.base_constraint if isinstance(support, constraints.independent) else support
+    Args:
+        x: [B, *input_shape].
+        cost: −log p(x|z), [K, B], without a graph.
+    """
+    return Samples(x.expand(len(cost), *x.shape), -cost)

@@ -10,7 +10,7 @@ import numpy
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution, Independent, Normal, Uniform, VonMises
 
 from framework import AdversarialDivergence, CompositeDivergence, Decoder, Divergence, Encoder, Optimizer, Prior, Term
 from framework.distributions import BernoulliLogits, DiagonalGaussian, StandardNormal
@@ -365,7 +365,8 @@ class GoodEncoder(Encoder):
 
 class NotReparametrised(GoodEncoder):
     def forward(self, x: Tensor) -> Distribution:
-        return BernoulliLogits(self.location(x))
+        mean = self.location(x)
+        return Independent(VonMises(mean, torch.ones_like(mean), validate_args=False), 1)
 
 
 class NoEvent(GoodEncoder):
@@ -402,7 +403,7 @@ EVENT = "expected a distribution of batch shape [6] and event shape [3], found b
 @pytest.mark.parametrize(
     ("part", "law"),
     [
-        (NotReparametrised(), "a posterior is reparametrised; return a distribution with has_rsample"),
+        (NotReparametrised(), "a posterior is reparametrised, or discrete; return a distribution with has_rsample"),
         (NoEvent(), f"{EVENT}; torch.distributions.Independent makes batch dimensions part of the event"),
         (
             BatchNormalised(),
@@ -523,3 +524,57 @@ def test_a_prior_of_one_type_alone_is_told_so() -> None:
         parameter.requires_grad_(False)
     with pytest.raises(AssertionError, match=r"^SinglePrior: torch\.float64 in is torch\.float64 out, found "):
         check_prior(part)
+
+
+class Posterior(Prior):
+    """The posterior of zeros, as a VampPrior's of its pseudo-inputs."""
+
+    def __init__(self, encoder: GoodEncoder) -> None:
+        super().__init__()
+        self.lent = (encoder,)
+
+    def forward(self) -> Distribution:
+        q = self.lent[0](self.lent[0].linear.weight.new_zeros(1, *SHAPE))
+        return Independent(Normal(q.mean[0], q.stddev[0], validate_args=False), 1, validate_args=False)
+
+
+class Owner(Posterior):
+    def __init__(self, encoder: GoodEncoder) -> None:
+        super().__init__(encoder)
+        self.encoder = encoder
+
+
+def test_a_prior_that_owns_the_encoder_it_was_lent_is_told_so() -> None:
+    encoder = GoodEncoder()
+    check_prior(Posterior(encoder), encoder=encoder)
+    message = "^Owner: the encoder is the learner's, and no module of the prior; keep it in a tuple, "
+    with pytest.raises(AssertionError, match=message):
+        check_prior(Owner(encoder), encoder=encoder)
+
+
+class Flat(Prior):
+    """The uniform density on [0, 1]³."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.width: Tensor
+        self.register_buffer("width", torch.ones(3))
+
+    def forward(self) -> Distribution:
+        flat = Uniform(torch.zeros_like(self.width), self.width, validate_args=False)
+        return Independent(flat, 1, validate_args=False)
+
+
+class Boundless(Flat):
+    """As flat, and everywhere: no density."""
+
+    def forward(self) -> Distribution:
+        flat = super().forward()
+        flat.log_prob = lambda z: 0 * z.detach().sum(-1)  # type: ignore[method-assign]
+        return flat
+
+
+def test_a_flat_density_without_bounds_is_told_so() -> None:
+    check_prior(Flat())
+    with pytest.raises(AssertionError, match=r"^Boundless: the log-density has a gradient to z and to each learned "):
+        check_prior(Boundless())

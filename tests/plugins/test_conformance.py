@@ -46,6 +46,7 @@ REQUIRED_OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("divergence", "density_ratio_total_correlation"): {"hidden": [8], "optimizer": partial(adam, lr=1e-3)},
     ("divergence", "beta"): {"beta": 4.0, "of": "kl"},
     ("divergence", "infovae"): {"alpha": 0.0, "lambda": 10.0, "of": "mmd"},
+    ("prior", "categorical"): {"categories": LATENT_DIM},
     ("policy", "epsilon_greedy"): {"epsilon": 0.1},
     ("policy", "epsilon_soft"): {"epsilon": 0.1, "of": "categorical"},
     ("policy", "upper_confidence_bound"): {"c": 2.0},
@@ -53,7 +54,7 @@ REQUIRED_OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("trunk", "mlp"): {"hidden": [8]},
 }
 # Choices that belong to others: the combinations that a constructor refuses are tested beside it.
-FREE = {"posterior", "scale", "likelihood", "kernel", "statistic", "estimate", "bound", "sigma"}
+FREE = {"posterior", "scale", "likelihood", "kernel", "statistic", "estimate", "bound", "sigma", "range"}
 # What policies act in, and what is seen: each part is tried in those that it takes.
 ACTIONS: list[Space[Any]] = [
     Discrete(3),
@@ -93,6 +94,8 @@ def cases(registry: Registry[Any]) -> list[Any]:
 def make(entry: Entry, chosen: dict[str, Any], **context: Any) -> Any:
     options = options_of(entry.factory)
     given = {**REQUIRED_OPTIONS.get((entry.kind, entry.name), {}), **chosen}
+    if chosen.get("posterior") == "categorical":
+        given["categories"] = LATENT_DIM  # one variable
     if isinstance(given.get("of"), str):
         inner = registry_of(options["of"].annotation)
         assert inner is not None
@@ -120,7 +123,7 @@ def test_decoder(entry: Entry, chosen: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("entry", "chosen"), cases(priors))
 def test_prior(entry: Entry, chosen: dict[str, Any]) -> None:
     encoder = make(encoders["mlp"], {}, **CONTEXT)
-    check_prior(make(entry, chosen, **CONTEXT, encoder=encoder), latent_dim=LATENT_DIM)
+    check_prior(make(entry, chosen, **CONTEXT, encoder=encoder), latent_dim=LATENT_DIM, encoder=encoder)
 
 
 @pytest.mark.parametrize(("entry", "chosen"), cases(divergences))

@@ -19,8 +19,9 @@ class ConvEncoder(Encoder):
         latent_dim: D.
         channels: of each layer.
         activation: the non-linearity after each.
-        posterior: `gaussian`, or `deterministic` for a plain autoencoder.
+        posterior: `gaussian`; `deterministic` for a plain autoencoder; `bernoulli` or `categorical` for discrete latents.
         scale: how a Gaussian's σ is made positive, `exp` or `softplus`.
+        categories: of each one-hot variable of a categorical posterior; a divisor of latent_dim.
 
     Raises:
         ValueError: the examples are no images.
@@ -35,12 +36,17 @@ class ConvEncoder(Encoder):
         activation: Activation = "relu",
         posterior: PosteriorName = "gaussian",
         scale: ScaleName = "exp",
+        categories: int | None = None,
     ) -> None:
         super().__init__()
         image = image_shape(input_shape)
         self.trunk = conv(image, channels, activation=activation)
         self.posterior = Posterior(
-            features=conv_features(image, channels), latent_dim=latent_dim, posterior=posterior, scale=scale
+            features=conv_features(image, channels),
+            latent_dim=latent_dim,
+            posterior=posterior,
+            scale=scale,
+            categories=categories,
         )
 
     def forward(self, x: Tensor) -> Distribution:

@@ -22,8 +22,9 @@ class MLPEncoder(Encoder):
         hidden: units of each hidden layer.
         activation: the non-linearity after each.
         dropout: the share of each hidden layer's units that a training step sets to zero.
-        posterior: `gaussian`, or `deterministic` for a plain autoencoder.
+        posterior: `gaussian`; `deterministic` for a plain autoencoder; `bernoulli` or `categorical` for discrete latents.
         scale: how a Gaussian's σ is made positive, `exp` or `softplus`.
+        categories: of each one-hot variable of a categorical posterior; a divisor of latent_dim.
 
     Example:
         >>> encoder = MLPEncoder(input_shape=(1, 8, 8), latent_dim=2, hidden=[32])
@@ -41,12 +42,17 @@ class MLPEncoder(Encoder):
         dropout: float = 0.0,
         posterior: PosteriorName = "gaussian",
         scale: ScaleName = "exp",
+        categories: int | None = None,
     ) -> None:
         super().__init__()
         pixels = math.prod(input_shape)
         self.trunk = nn.Sequential(nn.Flatten(), mlp(pixels, hidden, activation=activation, dropout=dropout))
         self.posterior = Posterior(
-            features=[pixels, *hidden][-1], latent_dim=latent_dim, posterior=posterior, scale=scale
+            features=[pixels, *hidden][-1],
+            latent_dim=latent_dim,
+            posterior=posterior,
+            scale=scale,
+            categories=categories,
         )
 
     def forward(self, x: Tensor) -> Distribution:
