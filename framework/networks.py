@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from framework.errors import OptionError
 
-Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh"]
+Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "gated"]
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": partial(nn.LeakyReLU, 0.2),  # the slope that critics of the literature have
@@ -27,6 +27,12 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
 }
+"""What follows a layer, by name.
+
+`gated` is (Wx + b) ⊙ σ(Vx + c): one layer of twice the units, the second half of which gates the first, and so of twice
+the parameters. Reference: Dauphin, Fan, Auli & Grangier, "Language Modeling with Gated Convolutional Networks", 2017,
+equation 1, https://arxiv.org/abs/1612.08083; in autoencoders, Tomczak & Welling, "VAE with a VampPrior", 2018.
+"""
 
 ArrayFunction = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 _OF_ARRAYS: dict[type[nn.Module], Callable[[NDArray[Any]], NDArray[Any]]] = {
@@ -60,7 +66,7 @@ def mlp(
         raise OptionError("dropout", found=dropout, expected="a share in [0, 1)")
     layers: list[nn.Module] = []
     for units in hidden:
-        layers += [nn.Linear(inputs, units), _ACTIVATIONS[activation]()]
+        layers += [nn.Linear(inputs, _before(activation, units)), _activation(activation, -1)]
         if dropout:
             layers.append(nn.Dropout(dropout))
         inputs = units
@@ -93,7 +99,10 @@ def conv(
     inputs = input_shape[0]
     layers: list[nn.Module] = []
     for outputs in channels:
-        layers += [nn.Conv2d(inputs, outputs, kernel_size=3, stride=2, padding=1), _ACTIVATIONS[activation]()]
+        layers += [
+            nn.Conv2d(inputs, _before(activation, outputs), kernel_size=3, stride=2, padding=1),
+            _activation(activation, -3),
+        ]
         inputs = outputs
     return nn.Sequential(*layers, nn.Flatten())
 
@@ -123,17 +132,18 @@ def transposed_conv(
     count = len(channels)
     _, height, width = output_shape
     sides = [(halved(height, count - layer), halved(width, count - layer)) for layer in range(count + 1)]
+    first = _before(activation, channels[0])
     layers: list[nn.Module] = [
-        nn.Linear(inputs, channels[0] * sides[0][0] * sides[0][1]),
-        nn.Unflatten(1, (channels[0], *sides[0])),
+        nn.Linear(inputs, first * sides[0][0] * sides[0][1]),
+        nn.Unflatten(1, (first, *sides[0])),
     ]
     for layer, incoming in enumerate(channels):
-        following = channels[layer + 1] if layer + 1 < count else output_shape[0]
+        following = _before(activation, channels[layer + 1]) if layer + 1 < count else output_shape[0]
         # A transposed convolution turns a side s into 2s − 1, plus what padding adds: 0 or 1, as halving rounded.
         (low, narrow), (high, wide) = sides[layer], sides[layer + 1]
         padding = (high - (2 * low - 1), wide - (2 * narrow - 1))
         layers += [
-            _ACTIVATIONS[activation](),
+            _activation(activation, -3),
             nn.ConvTranspose2d(incoming, following, kernel_size=3, stride=2, padding=1, output_padding=padding),
         ]
     return nn.Sequential(*layers)
@@ -167,6 +177,16 @@ def initialize_orthogonally(module: nn.Module, *, gain: float) -> None:
             nn.init.orthogonal_(layer.weight, gain)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+def _before(activation: Activation, units: int) -> int:
+    """Return how many outputs a layer has for an activation that leaves so many units."""
+    return 2 * units if activation == "gated" else units
+
+
+def _activation(activation: Activation, dimension: int) -> nn.Module:
+    """Return the non-linearity after a layer whose units, or channels, are in this dimension."""
+    return nn.GLU(dimension) if activation == "gated" else _ACTIVATIONS[activation]()
 
 
 def _check_widths(option: str, widths: Sequence[int], *, fewest: int) -> None:

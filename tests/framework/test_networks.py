@@ -84,6 +84,21 @@ def test_activations(activation: str) -> None:
     assert torch.equal(transposed_conv(1, (1, 4, 4), [1], activation=activation)[2](x), expected)
 
 
+def test_gated_layers_are_a_product_of_two() -> None:
+    """(Wx + b) ⊙ σ(Vx + c), units by units and channels by channels."""
+    x = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    layer, gate, *rest = mlp(5, [4, 3], 2, activation="gated")
+    (w, v), (b, c) = layer.weight.chunk(2), layer.bias.chunk(2)
+    torch.testing.assert_close(gate(layer(x)), (x @ w.T + b) * torch.sigmoid(x @ v.T + c))
+    assert nn.Sequential(layer, gate, *rest)(x).shape == (6, 2)
+    images = torch.randn(2, 3, 8, 9, generator=torch.Generator().manual_seed(1))
+    trunk = conv((3, 8, 9), [4, 5], activation="gated")
+    value, gates = trunk[0](images).chunk(2, dim=1)
+    torch.testing.assert_close(trunk[1](trunk[0](images)), value * torch.sigmoid(gates))
+    assert trunk(images).shape == (2, conv_features((3, 8, 9), [4, 5]))
+    assert transposed_conv(7, (3, 8, 9), [4, 5], activation="gated")(torch.zeros(2, 7)).shape == images.shape
+
+
 def test_a_decoders_trunk_ends_without_activation() -> None:
     trunk = transposed_conv(2, (1, 4, 4), [3, 2])
     assert isinstance(trunk[-1], nn.ConvTranspose2d)
