@@ -21,12 +21,13 @@ with warnings.catch_warnings(action="ignore"), suppress(ImportError):
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    from framework_plugins.data import fashion_mnist, mnist_files
+    from framework_plugins.data import cifar10_files, fashion_mnist, mnist_files
 
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setattr(mnist_files, "MIRRORS", ())
     monkeypatch.setattr(mnist_files, "LAROCHELLE_MIRRORS", ())
     monkeypatch.setattr(fashion_mnist, "MIRRORS", ())
+    monkeypatch.setattr(cifar10_files, "MIRRORS", ())
 
 
 @pytest.fixture

@@ -127,7 +127,8 @@ def test_where_it_cannot_be_had_the_error_says_what_to_do(tmp_path: Path, monkey
         FashionMNIST(batch_size=128, data_directory=tmp_path).load()
     assert str(caught.value) == (
         f"Fashion-MNIST cannot be had: {damaged} is not the published file: 17 unpacked bytes where 47,040,016 were "
-        f"expected; {url}/train-images-idx3-ubyte.gz failed (Connection refused). Put train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz, "
+        f"expected; {url}/train-images-idx3-ubyte.gz failed (Connection refused). Put train-images-idx3-ubyte.gz, "
+        "train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz, "
         f"t10k-labels-idx1-ubyte.gz into {tmp_path}/fashion_mnist, or name the folder that holds fashion_mnist/ with "
         "FW_DATA_DIR or --data-dir."
     )
