@@ -66,7 +66,7 @@ def mlp(
         raise OptionError("dropout", found=dropout, expected="a share in [0, 1)")
     layers: list[nn.Module] = []
     for units in hidden:
-        layers += [nn.Linear(inputs, _before(activation, units)), _activation(activation, -1)]
+        layers += [nn.Linear(inputs, units_before(activation, units)), activation_layer(activation, -1)]
         if dropout:
             layers.append(nn.Dropout(dropout))
         inputs = units
@@ -100,8 +100,8 @@ def conv(
     layers: list[nn.Module] = []
     for outputs in channels:
         layers += [
-            nn.Conv2d(inputs, _before(activation, outputs), kernel_size=3, stride=2, padding=1),
-            _activation(activation, -3),
+            nn.Conv2d(inputs, units_before(activation, outputs), kernel_size=3, stride=2, padding=1),
+            activation_layer(activation, -3),
         ]
         inputs = outputs
     return nn.Sequential(*layers, nn.Flatten())
@@ -132,18 +132,18 @@ def transposed_conv(
     count = len(channels)
     _, height, width = output_shape
     sides = [(halved(height, count - layer), halved(width, count - layer)) for layer in range(count + 1)]
-    first = _before(activation, channels[0])
+    first = units_before(activation, channels[0])
     layers: list[nn.Module] = [
         nn.Linear(inputs, first * sides[0][0] * sides[0][1]),
         nn.Unflatten(1, (first, *sides[0])),
     ]
     for layer, incoming in enumerate(channels):
-        following = _before(activation, channels[layer + 1]) if layer + 1 < count else output_shape[0]
+        following = units_before(activation, channels[layer + 1]) if layer + 1 < count else output_shape[0]
         # A transposed convolution turns a side s into 2s − 1, plus what padding adds: 0 or 1, as halving rounded.
         (low, narrow), (high, wide) = sides[layer], sides[layer + 1]
         padding = (high - (2 * low - 1), wide - (2 * narrow - 1))
         layers += [
-            _activation(activation, -3),
+            activation_layer(activation, -3),
             nn.ConvTranspose2d(incoming, following, kernel_size=3, stride=2, padding=1, output_padding=padding),
         ]
     return nn.Sequential(*layers)
@@ -179,12 +179,12 @@ def initialize_orthogonally(module: nn.Module, *, gain: float) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def _before(activation: Activation, units: int) -> int:
+def units_before(activation: Activation, units: int) -> int:
     """Return how many outputs a layer has for an activation that leaves so many units."""
     return 2 * units if activation == "gated" else units
 
 
-def _activation(activation: Activation, dimension: int) -> nn.Module:
+def activation_layer(activation: Activation, dimension: int) -> nn.Module:
     """Return the non-linearity after a layer whose units, or channels, are in this dimension."""
     return nn.GLU(dimension) if activation == "gated" else _ACTIVATIONS[activation]()
 

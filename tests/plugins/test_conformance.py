@@ -42,6 +42,7 @@ REQUIRED_OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("encoder", "conv"): {"channels": [4, 4]},
     ("decoder", "mlp"): {"hidden": [8]},
     ("decoder", "conv"): {"channels": [4, 4]},
+    ("decoder", "autoregressive"): {"hidden": [8]},
     ("divergence", "adversarial"): {"hidden": [8], "optimizer": partial(adam, lr=1e-3)},
     ("divergence", "density_ratio_total_correlation"): {"hidden": [8], "optimizer": partial(adam, lr=1e-3)},
     ("divergence", "beta"): {"beta": 4.0, "of": "kl"},
@@ -54,7 +55,7 @@ REQUIRED_OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("trunk", "mlp"): {"hidden": [8]},
 }
 # Choices that belong to others: the combinations that a constructor refuses are tested beside it.
-FREE = {"posterior", "scale", "likelihood", "kernel", "statistic", "estimate", "bound", "sigma", "range"}
+FREE = {"posterior", "scale", "likelihood", "kernel", "statistic", "estimate", "bound", "kind", "sigma", "range"}
 # What policies act in, and what is seen: each part is tried in those that it takes.
 ACTIONS: list[Space[Any]] = [
     Discrete(3),
