@@ -173,13 +173,23 @@ def evaluate(
     ] = None,
     sampled: Annotated[bool, typer.Option("--sampled", help=SAMPLED)] = False,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Of the environments and the draws. [0]")] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="SET", help="Which examples: test, validation or train. [test]")
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(metavar="K", min=1, help="Importance samples of -log p(x); published numbers take 5000. [500]"),
+    ] = None,
     checkpoint: Annotated[
         Checkpoint | None, typer.Option(help="Which weights. [those that the run was tested with, or the last]")
     ] = None,
     data_dir: DataDirectory = None,
     json: Json = False,
 ) -> None:
-    """Judge a run anew: an agent by whole episodes, other learners by the test set. The run is left as it is."""
+    """Judge a run anew: an agent by whole episodes, a model of examples by likelihood, information and codes.
+
+    What is found of a latent-variable model is written to RUN/evaluation.json, and drawn in RUN/figures.
+    """
     with _exit_codes():
         from framework import evaluate as evaluation
 
@@ -188,8 +198,11 @@ def evaluate(
             episodes=episodes,
             sampled=sampled,
             seed=seed,
+            data=data,
+            samples=samples,
             weights=checkpoint,
             data_directory=_data_directory(data_dir),
+            console=_console(),
         )
         typer.echo(evaluation.describe(found))
         if json:

@@ -1,4 +1,4 @@
-"""How good a run is: whole episodes of its agent, or the test set, judged anew."""
+"""How good a run is: whole episodes of its agent, or a set of examples, judged anew."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from typing import Any
 
 import torch
 from gymnasium.spaces import Discrete
+from rich.console import Console
 from torch import Tensor
 
 from framework.agent import Agent
+from framework.data import Dataset
 from framework.episodes import LONGEST, Episode, play, share_cut
 from framework.errors import Problem, RecipeError
 from framework.examples import Examples
+from framework.latent_evaluation import SAMPLES, evaluate_latent
 from framework.learner import ExampleLearner, Learner
+from framework.learners.latent import Latent
 from framework.learners.policy_gradient import PolicyGradient
 from framework.loading import LoadedRun, Weights, load_run
 from framework.randomness import key
+from framework.waiting import Track, waiting
 
 EPISODES, SEED = 100, 0  # where nothing else is asked for
 STREAM = "fw evaluate"  # no stream of training's: its own evaluations are of other episodes
@@ -29,26 +34,36 @@ def evaluate(
     episodes: int | None = None,
     sampled: bool = False,
     seed: int | None = None,
+    data: str | None = None,
+    samples: int | None = None,
     weights: Weights | None = None,
     data_directory: Path | None = None,
+    console: Console | None = None,
 ) -> dict[str, Any]:
-    """Judge a run with the weights of a checkpoint; nothing is written.
+    """Judge a run with the weights of a checkpoint.
 
-    An agent plays whole episodes in fresh environments, with other seeds than training's own evaluations. A learner of
-    examples is judged on the test set, which gives the metrics of the run's summary again.
+    An agent plays whole episodes in fresh environments, with other seeds than training's own evaluations; nothing is
+    written. A learner of examples is judged on the test set, or another: the metrics are those of the run's summary
+    again. A latent-variable model's likelihood, information and codes are judged too (`framework.latent_evaluation`);
+    what is found is written to the run directory, `evaluation.json`, and drawn in its `figures/`.
 
     Args:
         path: the run directory.
         episodes: of an agent, how many, 1 or more; None is as many as in training's own evaluations, or 100.
         sampled: whether an agent draws its actions as it did in training, instead of taking the likeliest.
         seed: of the environments and the draws; None is 0.
+        data: of a learner of examples, `train`, `validation` or `test`, or the path of a .npz or .npy file (see
+            `framework.examples_file`); None is `test`.
+        samples: of a latent-variable model, K of importance sampling; None is 500. Published likelihoods take 5,000.
         weights: `last` or `best`; None is what the run was tested with, or the last if it has not come to its end.
         data_directory: where a data set is looked for; None is the default.
+        console: where a bar shows how far it is; None is nowhere.
 
     Returns:
         Plain containers: `run`, `weights`, `step` (the optimiser step of the weights), `notes`; and of an agent
         `episodes` (how many), `sampled`, `seed`, `return` (the mean) with `return_standard_error` (None of one alone),
-        `return_minimum`, `return_maximum`, and `length` (the mean, in steps); of a learner of examples `test/…`.
+        `return_minimum`, `return_maximum`, and `length` (the mean, in steps); of a learner of examples `test/…`, after
+        the set, and of a latent-variable model what `evaluate_latent` returns, and `figures`.
 
     Raises:
         RecipeError: there is no such run, or an option is not for it.
@@ -65,13 +80,16 @@ def evaluate(
         "notes": loaded.notes,
     }
     if isinstance(learner, Agent):
+        _refuse(learner, "plays whole episodes, and has no examples", {"--data": data, "--samples": samples})
         count, chosen = _count(learner, episodes), SEED if seed is None else seed
         played = play(learner, count, seed=key(chosen, STREAM, 0), greedy=not sampled) or []  # nobody stops it
         found["notes"] = [*found["notes"], *_cautions(learner, sampled)]
         cut = share_cut(learner.environment, played)
         return {**found, "sampled": sampled, "seed": chosen, **_statistics(played), **({"cut": cut} if cut else {})}
-    _refuse_what_is_for_agents(learner, {"--episodes": episodes, "--sampled": sampled or None, "--seed": seed})
-    return {**found, **_on_test_set(loaded)}
+    manner = f"learns from examples, and is judged on {'the test set' if data is None else data}: it plays no episodes"
+    _refuse(learner, manner, {"--episodes": episodes, "--sampled": sampled or None})
+    with waiting(console or Console(quiet=True)) as track:
+        return found | _of_examples(loaded, data or "test", samples, SEED if seed is None else seed, found, track)
 
 
 def describe(found: dict[str, Any]) -> str:
@@ -90,8 +108,19 @@ def describe(found: dict[str, Any]) -> str:
         if "cut" in found:
             lines += [f"  cut      {found['cut']:.0%} of them after {LONGEST:,} steps: they had not ended"]
     else:
-        lines += [f"  {name:<28}{value:.6g}" for name, value in found.items() if name.startswith("test/")]
+        lines += _table(found)
     return "\n".join([*lines, *(f"note: {note}" for note in found["notes"])])
+
+
+def _table(found: dict[str, Any]) -> list[str]:
+    """Return a line a number, with its standard error."""
+    lines = []
+    for name, value in found.items():
+        if isinstance(value, float) and not name.endswith("_standard_error"):
+            error = found.get(f"{name}_standard_error")
+            lines.append(f"  {name:<36}{value:.6g}" + ("" if error is None else f" ± {error:.2g}"))
+    settings = ", ".join(f"{name} {value}" for name, value in found.get("settings", {}).items())
+    return [*lines, f"  ({settings}; ± is one standard error)"] if settings else lines
 
 
 def _count(agent: Agent, episodes: int | None) -> int:
@@ -121,19 +150,46 @@ def _statistics(played: list[Episode]) -> dict[str, Any]:
     }
 
 
-def _refuse_what_is_for_agents(learner: Learner, options: dict[str, object]) -> None:
-    name = type(learner).__name__
+def _refuse(learner: Learner, manner: str, options: dict[str, object]) -> None:
     if given := [option for option, value in options.items() if value is not None]:
-        message = f"{name} learns from examples, and is judged on the test set: it plays no episodes"
+        message = f"{type(learner).__name__} {manner}"
         raise RecipeError([Problem(message, found=" ".join(given), expected="no such option")])
 
 
-def _on_test_set(loaded: LoadedRun) -> dict[str, float]:
-    """Return the metrics of the test set, as those of the run's summary were computed."""
-    learner, data, dataset = loaded.built.learner, loaded.data, loaded.dataset
+def _of_examples(
+    loaded: LoadedRun, name: str, samples: int | None, seed: int, found: dict[str, Any], track: Track
+) -> dict[str, Any]:
+    """Return what is found of a learner of examples on one of its sets; of a latent-variable model it is kept."""
+    learner, dataset, data = loaded.built.learner, loaded.dataset, loaded.data
+    assert dataset is not None
+    assert data is not None
+    if name not in ("train", "validation", "test"):
+        raise RecipeError([Problem("there is no such set", "--data", name, "train, validation or test")])
+    learner.to("cuda" if torch.cuda.is_available() else "cpu")
+    metrics = _metrics(loaded, dataset, name)
+    if not isinstance(learner, Latent):
+        _refuse(learner, "has no likelihood to be estimated", {"--samples": samples})
+        return metrics
+    judged = evaluate_latent(
+        learner,
+        getattr(dataset, name),
+        dataset.facts,
+        batch_size=data.batch_size,
+        samples=SAMPLES if samples is None else samples,
+        seed=seed,
+        track=track,
+    )
+    settings = {"seed": seed, "data": name, **judged["settings"]}
+    result = {**found, **metrics, **judged, "settings": settings, "notes": [*found["notes"], *judged["notes"]]}
+    loaded.directory.write_json(loaded.directory.evaluation, result)
+    return result
+
+
+def _metrics(loaded: LoadedRun, dataset: Dataset, name: str) -> dict[str, float]:
+    """Return the metrics of one of the sets, as those of the run's summary were computed."""
+    learner, data = loaded.built.learner, loaded.data
     assert isinstance(learner, ExampleLearner)
     assert data is not None
-    assert dataset is not None
     examples = Examples(
         learner=learner,
         dataset=dataset,
@@ -142,5 +198,6 @@ def _on_test_set(loaded: LoadedRun) -> dict[str, float]:
         validate_every=1,
         dtype=torch.float64 if loaded.built.trainer.precision == 64 else None,
     )
-    metrics = examples.evaluate("test", loaded.counters)
-    return {f"test/{name}": value for name, value in metrics.items()}
+    metrics = examples.evaluate(name, loaded.counters)
+    learner.eval()
+    return {f"{name}/{metric}": value for metric, value in metrics.items()}

@@ -36,6 +36,7 @@ class RunDirectory:
         self.environment = path / "environment.json"
         self.metrics = path / "metrics.jsonl"
         self.summary = path / "summary.json"
+        self.evaluation = path / "evaluation.json"
         self.checkpoints = path / "checkpoints"
         self.figures = path / "figures"
         self.log = path / "log.txt"

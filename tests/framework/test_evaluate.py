@@ -61,11 +61,23 @@ def test_the_episodes_are_not_those_of_trainings_own_evaluations(cartpole: Path)
     assert evaluate(cartpole, **same)["return"] != summary["test/return"]
 
 
-def test_the_run_directory_is_left_as_it_is(cartpole: Path, digits: Path) -> None:
-    for run in (cartpole, digits):
-        before = contents(run)
-        evaluate(run)
-        assert contents(run) == before
+def test_an_agents_run_directory_is_left_as_it_is(cartpole: Path) -> None:
+    before = contents(cartpole)
+    evaluate(cartpole)
+    assert contents(cartpole) == before
+
+
+def test_a_latent_run_keeps_its_files_and_gains_an_evaluation(digits: Path) -> None:
+    kept = ("evaluation.json", "figures")
+
+    def others() -> dict[str, tuple[str, int]]:
+        found = contents(digits)
+        return {name: of for name, of in found.items() if Path(name).relative_to(digits).parts[0] not in kept}
+
+    before = others()
+    found = evaluate(digits)
+    assert others() == before
+    assert json.loads((digits / "evaluation.json").read_text()) == found
 
 
 def test_a_solved_lake_is_crossed_in_six_steps(tmp_path: Path) -> None:
@@ -125,13 +137,23 @@ def test_the_weights_can_be_chosen(digits: Path) -> None:
 
 
 def test_what_is_for_agents_is_refused_for_others(digits: Path) -> None:
-    message = (
-        r"Latent learns from examples, and is judged on the test set: it plays no episodes\n +found: +--episodes --seed"
-    )
+    message = r"Latent learns from examples, and is judged on the test set: it plays no episodes\n +found: +--episodes --sampled"
     with pytest.raises(RecipeError, match=message):
-        evaluate(digits, episodes=3, seed=0)
+        evaluate(digits, episodes=3, sampled=True)
     with pytest.raises(RecipeError, match=r"found: +--sampled\n"):
         evaluate(digits, sampled=True)
+
+
+def test_what_is_for_examples_is_refused_for_agents(cartpole: Path) -> None:
+    message = r"PolicyGradient plays whole episodes, and has no examples\n +found: +--data --samples\n"
+    with pytest.raises(RecipeError, match=message):
+        evaluate(cartpole, data="test", samples=3)
+
+
+def test_a_set_that_there_is_not_is_refused(digits: Path) -> None:
+    message = r"--data: there is no such set\n +found: +tests\n +expected: +train, validation or test"
+    with pytest.raises(RecipeError, match=message):
+        evaluate(digits, data="tests")
 
 
 def test_no_episodes_are_refused(cartpole: Path) -> None:
