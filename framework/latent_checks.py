@@ -26,7 +26,8 @@ from framework.schedule import Schedule, lowest
 
 Estimator = Literal["pathwise", "straight_through", "score_function"]
 
-METRICS = ("objective", "reconstruction", "elbo", "baseline_loss")  # no label of a divergence
+# No labels of divergences.
+METRICS = ("objective", "reconstruction", "elbo", "baseline_loss", "active_units", "aggregate_mismatch")
 
 
 def objective_of(divergences: dict[str, Term]) -> tuple[Objective, str | None]:

@@ -21,6 +21,7 @@ from framework.encoder import Encoder
 from framework.errors import IncompatibleParts, OptionError
 from framework.estimators import score_function
 from framework.gathering import gather_rows
+from framework.latent_alarms import latent_alarms
 from framework.latent_checks import (
     Estimator,
     baseline_misfits,
@@ -31,6 +32,7 @@ from framework.latent_checks import (
     shape_misfits,
     support_of_a_pixel,
 )
+from framework.latent_health import latent_health
 from framework.learner import ExampleLearner, Loss, register_learner
 from framework.optimizer import Optimizer
 from framework.precision import full_precision
@@ -75,7 +77,8 @@ class Latent(ExampleLearner):
     Its metrics: `objective` (L), `reconstruction` (−log p(x|z), nats), `elbo` (log p(x|z) − KL(q‖p), nats, whatever the
     objective's weights are), and one for each divergence, by label. There is no `elbo` where it would be no bound: for
     a deterministic posterior, and for grey pixels under a Bernoulli likelihood. In training, what is to be known of
-    each critic: `<label>/critic_loss`, `<label>/critic_accuracy`; and of a fitted baseline, `baseline_loss`.
+    each critic: `<label>/critic_loss`, `<label>/critic_accuracy`; and of a fitted baseline, `baseline_loss`. In
+    evaluations, `active_units` and, under the prior N(0, I), `aggregate_mismatch`: see `framework.latent_health`.
 
     A critic's loss comes first, on detached latents; then one joint loss, through all critics as they are then, frozen.
 
@@ -130,6 +133,7 @@ class Latent(ExampleLearner):
         self.formula = self._formula()
         self._draws_several = bound != "elbo" or estimator == "score_function"
         self.notes = self._check(facts)
+        self.alarms = latent_alarms(latent_dim, self.objective, kl_label)
 
     def losses(self, batch: Tensor, counters: Counters, keys: Keys) -> Iterator[Loss]:
         latents = self._encode(batch, counters, keys)
@@ -151,7 +155,8 @@ class Latent(ExampleLearner):
 
     def evaluate(self, batch: Tensor, keys: Keys) -> dict[str, Tensor]:
         latents = self._encode(batch, None, keys)
-        return self._objective(latents, self._cost(batch, latents.z, keys), None, keys)[1]
+        metrics = self._objective(latents, self._cost(batch, latents.z, keys), None, keys)[1]
+        return metrics | latent_health(latents.q, latents.p)
 
     def optimizers(self) -> dict[str, Optimizer]:
         return {name: make() for name, _, make in self._optimizers()}

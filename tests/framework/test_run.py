@@ -329,6 +329,40 @@ def test_without_mnist_a_run_takes_the_embedded_images_and_says_so(recipe: Path)
     assert json.loads((outcome.directory / "environment.json").read_text())["fallbacks"] == [sentence]
 
 
+def test_a_collapse_is_said_once_and_recorded(recipe: Path) -> None:
+    log = recipe.parent / "out.txt"
+    with log.open("w") as file:
+        outcome = run(recipe, "divergences.kl.weight=1000", "trainer.max_epochs=4", console=Console(file=file))
+    assert outcome.summary is not None
+    (standing,) = outcome.summary["warnings"]
+    assert standing.startswith("posterior collapse: 0 of 2 latent units are active after 4 epochs")
+    environment = json.loads((outcome.directory / "environment.json").read_text())
+    (said,) = [note for note in environment["notes"] if note.startswith("posterior collapse")]
+    assert "after 2 epochs" in said
+    for text in (log.read_text(), (outcome.directory / "log.txt").read_text()):
+        # when it is first so, and what still is, at the end
+        assert re.findall(r"warning: posterior collapse: .* after (\d) epochs", text) == ["2", "4"]
+    assert text.index(f"warning: {said}") < text.index("epoch 3/4") < text.index(f"warning: {standing}")
+
+
+def test_a_run_that_goes_on_says_a_collapse_that_lasts_once_more_by_its_past(recipe: Path) -> None:
+    outcome = run(recipe, "divergences.kl.weight=1000", "trainer.max_epochs=2")
+    resumed = resume(outcome.directory, ["trainer.max_epochs=4"], recipe.parent)
+    assert resumed.summary is not None
+    assert [said.split(" after ")[1][:8] for said in resumed.summary["warnings"]] == ["4 epochs"]
+    first = json.loads((outcome.directory / "environment.json").read_text())
+    for session, epoch in ((first, 2), (first["resumed"][0], 3)):
+        (said,) = [note for note in session["notes"] if note.startswith("posterior collapse")]
+        assert f"after {epoch} epochs" in said
+
+
+def test_a_run_that_is_well_says_nothing(recipe: Path) -> None:
+    outcome = run(recipe)
+    assert outcome.summary is not None
+    assert outcome.summary["warnings"] == []
+    assert "warning" not in (outcome.directory / "log.txt").read_text()
+
+
 ENERGY = """
 from torch import cdist
 from framework import Divergence, register_divergence

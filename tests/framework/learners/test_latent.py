@@ -22,6 +22,7 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 
 from framework import Counters, Decoder, Divergence, Encoder, Facts, IncompatibleParts, Prior, Term, randomness
 from framework.distributions import DiagonalGaussian
+from framework.latent_health import active_units, aggregate_mismatch
 from framework.learners.latent import Latent
 from framework.randomness import Keys
 from framework_plugins.decoders.mlp import MLPDecoder
@@ -214,7 +215,8 @@ def test_known_mistake_evaluation_has_the_training_objective_of_a_finished_sched
     terms = {"kl": Term(KL(), Linear(start=0.0, end=1.0, steps=10)), "mmd": Term(MMD(latent_dim=D), 5.0)}
     latent, x = learner(terms), examples()
     finished = training(latent, x, Counters(optimizer_steps=10))
-    assert evaluation(latent, x) == finished
+    judged = evaluation(latent, x)
+    assert {name: judged[name] for name in finished} == finished
     started = training(latent, x, Counters(optimizer_steps=0))
     assert started["objective"] == pytest.approx(finished["objective"] - finished["kl"], abs=1e-9)
 
@@ -414,6 +416,25 @@ def test_known_mistake_grey_pixels_under_a_bernoulli_likelihood_have_no_elbo(val
     assert "elbo" in training(build(facts=facts, decoder=decoder), torch.full((4, 1, 2, 3), 0.5))
 
 
+def test_evaluations_alone_have_the_active_units_and_the_mismatch() -> None:
+    latent, x = learner({"kl": Term(KL())}), examples()
+    metrics = evaluation(latent, x)
+    assert metrics.keys() - training(latent, x).keys() == {"active_units", "aggregate_mismatch"}
+    q = latent.posterior(x)
+    expected = (active_units(q).item(), aggregate_mismatch(q).item())
+    assert (metrics["active_units"], metrics["aggregate_mismatch"]) == expected
+    assert evaluation(latent, x[:1]).keys() == training(latent, x).keys(), "one example has no variance"
+
+
+def test_the_alarms_know_the_objective() -> None:
+    collapsed = {"epoch": 3, "active_units": 0.0, "aggregate_mismatch": 0.0, "kl": 0.01}
+    latent = learner({"kl": Term(KL(), Linear(start=0.0, end=20.0, steps=10)), "mmd": Term(MMD(latent_dim=D), 5.0)})
+    (said,) = [said for alarm in latent.alarms if (said := alarm([collapsed, collapsed]))]
+    assert f"0 of {D} latent units" in said
+    assert "at most 0.01 nats" in said
+    assert "now kl 20, mmd 5" in said
+
+
 def test_a_deterministic_posterior_makes_an_autoencoder_without_elbo() -> None:
     latent = build(encoder=deterministic(), divergences={"mmd": Term(MMD(latent_dim=D))})
     assert latent.notes[-1] == "no elbo: the posterior is deterministic and has no density"
@@ -469,7 +490,7 @@ def test_a_prior_for_each_example_is_refused() -> None:
     assert "found batch shape [2], event shape [2]" in refusal(prior=Batched())
 
 
-@pytest.mark.parametrize("label", ["elbo", "objective", "reconstruction"])
+@pytest.mark.parametrize("label", ["active_units", "aggregate_mismatch", "elbo", "objective", "reconstruction"])
 def test_a_label_that_is_a_metrics_name_is_refused(label: str) -> None:
     expected = f"divergences.{label}: expected another label, found the name of a metric of the learner"
     assert refusal(divergences={label: Term(KL())}) == expected

@@ -1,0 +1,102 @@
+"""What the validations of a latent-variable model say of its two failures: a latent loss too high, or too low.
+
+The thresholds are of MNIST, 16 latents, five epochs of `recipes/vae_mnist.yaml` with the weight of the KL as written;
+`active` are the active units, `mismatch` the lower bound of KL(q(z)‖p), both on the validation set:
+
+    weight            100     20      4      1    0.4    0.1   0.01   0.001   no term
+    KL, nats          0.0    0.4    9.4   22.9   33.2   50.6    108     189
+    active              0    3.5     16     16     16     16     16      16        16
+    mismatch, nats    0.0    0.0    0.2    0.2    0.7    5.6     43      97        99
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+
+from framework.alarm import Alarm, History
+from framework.objective import Objective
+from framework.schedule import final_value
+
+IN_A_ROW = 2  # validations that must agree: a model may start slowly, and a single epoch may go astray
+LEAST_ACTIVE = 1.0  # units, in the mean over batches
+LEAST_INFORMATION = math.log(2)  # nats: what tells one half of the examples from the other
+MOST_MISMATCH = 1.0  # nats a latent unit, what a standard deviation of 2.1 in place of the prior's 1 amounts to
+STAYS = 0.9  # of the mismatch before: what falls faster is on its way to the prior, as under a weight that grows
+
+
+def latent_alarms(latent_dim: int, objective: Objective, kl: str | None) -> tuple[Alarm, ...]:
+    """Return the alarms of a latent-variable model.
+
+    Args:
+        latent_dim: D.
+        objective: its terms, whose weights are named.
+        kl: the label of the term that is E KL(q(z|x)‖p), nats; None where there is none.
+    """
+    weights = ", ".join(f"{leaf.label} {final_value(leaf.weight):g}" for leaf in objective.leaves)
+    return (
+        partial(posterior_collapse, latent_dim=latent_dim, kl=kl, weights=weights),
+        partial(poor_samples, latent_dim=latent_dim, weights=weights),
+    )
+
+
+def posterior_collapse(history: History, *, latent_dim: int, kl: str | None, weights: str) -> str | None:
+    """Return what to say where the latents tell nothing of the examples: the weight of the latent loss is too high.
+
+    That is so where, at two validations in a row, less than one unit is active, or E KL(q(z|x)‖p), which is I(x;z) or
+    more, is below log 2 nats: then z cannot even tell one half of the examples from the other. Units alone would not
+    do: a mean with a variance of 0.011 counts as active, and carries 0.006 nats under a posterior of variance 1.
+
+    Args:
+        history: with `active_units` and `epoch`; see `framework.alarm`.
+        latent_dim: D.
+        kl: the name of the metric that is E KL(q(z|x)‖p), nats; None where there is none.
+        weights: the terms with their weights, in words.
+    """
+    if len(history) < IN_A_ROW or not all(_is_collapsed(past, kl) for past in history[-IN_A_ROW:]):
+        return None
+    last = history[-1]
+    information = "" if kl is None else f", and z carries at most {last[kl]:.2g} nats of x"
+    sentence = (
+        f"posterior collapse: {last['active_units']:.3g} of {latent_dim} latent units are active after "
+        f"{last['epoch']} epochs{information}: q(z|x) hardly depends on x, and all samples look alike."
+    )
+    if not weights:
+        return f"{sentence} A smaller learning rate, or another network, may help"
+    return (
+        f"{sentence} Lower the weight of the divergence (now {weights}), or let it grow from 0: "
+        "weight={name: linear, start: 0.0, end: …, steps: …}"
+    )
+
+
+def poor_samples(history: History, *, latent_dim: int, weights: str) -> str | None:
+    """Return what to say where codes lie off the prior: the weight of the latent loss is too low.
+
+    That is so where `aggregate_mismatch` is above one nat a latent unit at two validations in a row, and does not fall
+    by a tenth in between. What is drawn from the prior is then mostly where the decoder has never been: samples are
+    poor, however good reconstructions are.
+
+    Args:
+        history: with `aggregate_mismatch` where the prior is N(0, I), and `epoch`; see `framework.alarm`.
+        latent_dim: D.
+        weights: the terms with their weights, in words.
+    """
+    limit = MOST_MISMATCH * latent_dim
+    found = [past["aggregate_mismatch"] for past in history if "aggregate_mismatch" in past]
+    recent = found[-IN_A_ROW:]
+    if len(recent) < IN_A_ROW or min(recent) <= limit or recent[-1] < STAYS * recent[-2]:
+        return None
+    mend = "Add a divergence" if not weights else f"Raise the weight of the divergence (now {weights}), or add one"
+    return (
+        f"codes off the prior: aggregate_mismatch is {found[-1]:.3g} nats after {history[-1]['epoch']} epochs (it was "
+        f"{found[0]:.3g} at first, and {limit:g} would still do): the prior draws z where no code is, and samples are "
+        f"poor, however good reconstructions are. {mend} of the aggregate posterior from the prior, such as mmd"
+    )
+
+
+def _is_collapsed(metrics: Mapping[str, float], kl: str | None) -> bool:
+    if "active_units" not in metrics:  # in batches of one, or in records of an older version
+        return False
+    information = math.inf if kl is None else metrics.get(kl, math.inf)  # the term may be newer than the record
+    return metrics["active_units"] < LEAST_ACTIVE or information < LEAST_INFORMATION
