@@ -58,6 +58,9 @@ class Adversarial(AdversarialDivergence):
         >>> part(q, p, q.rsample()).shape
         torch.Size([])
 
+    Oracle: six symbols in exact proportions, for which the best critic is a table: scipy's Jensen–Shannon divergence
+        and entropies at it; the penalty and the values by hand.
+
     Reference: Makhzani et al., "Adversarial Autoencoders", 2016, section 2, https://arxiv.org/abs/1511.05644;
         Tolstikhin et al., "Wasserstein Auto-Encoders", 2018, algorithm 1 and appendix (known_prior),
         https://arxiv.org/abs/1711.01558; Miyato et al., "Spectral Normalization", 2018,

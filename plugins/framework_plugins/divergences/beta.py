@@ -17,6 +17,8 @@ class Beta(CompositeDivergence):
         of: D.
         capacity: C in nats; a number or a schedule of optimiser steps.
 
+    Oracle: β · D and γ · |D − C| of a batch by hand, with numbers and with schedules.
+
     Reference: Higgins et al., "beta-VAE", 2017, equation 4, https://openreview.net/forum?id=Sy2fzU9gl; Burgess et al.,
         "Understanding disentangling in β-VAE", 2018, equation 8, https://arxiv.org/abs/1804.03599.
     """

@@ -43,6 +43,8 @@ class Covariance(Divergence):
         >>> Covariance(kind="ii")(q, q, mean)
         tensor(0.2222)
 
+    Oracle: numpy's covariance, and coefficients by hand; the linear-Gaussian model, whose covariances are known.
+
     Reference: Kumar, Sattigeri & Balakrishnan, "Variational Inference of Disentangled Latent Concepts from Unlabeled
         Observations", 2018, equations 5 to 7, https://arxiv.org/abs/1711.00848.
     """

@@ -51,6 +51,8 @@ class DensityRatioTotalCorrelation(AdversarialDivergence):
         >>> part(q, p, q.rsample()).shape
         torch.Size([])
 
+    Oracle: correlated Gaussians, whose TC is −½ log(1 − ρ²), by a critic trained on them; halves and shuffles by hand.
+
     Reference: Kim & Mnih, "Disentangling by Factorising", 2018, equations 2 and 3 and algorithm 2,
         https://arxiv.org/abs/1802.05983.
     """

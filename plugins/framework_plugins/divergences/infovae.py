@@ -23,6 +23,8 @@ class InfoVAE(CompositeDivergence):
         OptionError: α > 1 or α + λ < 1: a weight would be negative, which rewards a mismatch; or D is a divergence of
             single posteriors.
 
+    Oracle: equation 6 by hand, at the paper's α and λ and at the special cases above.
+
     Reference: Zhao, Song & Ermon, "InfoVAE", AAAI 2019, equation 6, https://arxiv.org/abs/1706.02262.
     """
 

@@ -61,6 +61,9 @@ class MMD(Divergence):
         >>> bool(value.abs() < 0.01)
         True
 
+    Oracle: double loops in numpy, with and without the diagonal; gradients by autograd in float64; the closed form
+        against the mean over draws, and against quadrature in one dimension.
+
     Reference: Gretton et al., "A Kernel Two-Sample Test", JMLR 2012, equations 3 (u) and 5 (v),
         https://jmlr.org/papers/v13/gretton12a.html; Tolstikhin et al., "Wasserstein Auto-Encoders", 2018, section 4
         (imq), https://arxiv.org/abs/1711.01558; Zhao, Song & Ermon, "InfoVAE", 2019, https://arxiv.org/abs/1706.02262.

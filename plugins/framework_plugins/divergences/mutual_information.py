@@ -31,6 +31,9 @@ class MutualInformation(Divergence):
     Returns:
         [], nats.
 
+    Oracle: the double sum over pairs, written out; a Gaussian channel, whose D/2 · log(1 + a²/s²) the expectations of
+        the two bounds enclose.
+
     Reference: Poole et al., "On Variational Bounds of Mutual Information", 2019, sections 2.1 (leave-one-out,
         upper) and 2.3 (lower), https://arxiv.org/abs/1905.06922.
     """

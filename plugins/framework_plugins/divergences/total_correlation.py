@@ -53,6 +53,9 @@ class TotalCorrelation(Divergence):
         >>> bool((value + 0.5 * math.log(1 - 1 / (1 + math.exp(-1)) ** 2)).abs() < 0.05)  # correlated by 1/(1 + σ²)
         True
 
+    Oracle: enumeration of all batches of a small data set, and double loops; the linear-Gaussian model, whose total
+        correlation has a closed form.
+
     Reference: Chen et al., "Isolating Sources of Disentanglement in VAEs", 2018, equation 4, sections 4.1 (weighted)
         and C.2 (stratified), https://arxiv.org/abs/1802.04942.
     """
