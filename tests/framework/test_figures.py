@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.stats import norm
-from sklearn.decomposition import PCA
 from torch import Tensor
 
 from framework import Counters, Dataset, Facts, Optimizer, Source, Split, Term, figures
@@ -149,44 +147,6 @@ def test_draws_without_pyplot() -> None:
     assert subprocess.run([sys.executable, "-c", program], cwd=source, check=False).returncode == 0
 
 
-def test_plane_is_at_the_quantiles_of_the_standard_normal() -> None:
-    plane = figures._quantiles().reshape(20, 20, 2)
-    expected = norm.ppf((np.arange(20) + 0.5) / 20)
-    # scipy's own implementation; both are good to float64 rounding
-    np.testing.assert_allclose(plane[7, :, 0], expected, rtol=1e-12)  # z₁ grows to the right
-    np.testing.assert_allclose(plane[:, 7, 1], expected[::-1], rtol=1e-12)  # z₂ grows upwards
-
-
-def test_projection_is_that_of_principal_components() -> None:
-    generator = np.random.default_rng(0)
-    means = generator.normal(size=(200, 6)) @ generator.normal(size=(6, 6)) + 3
-    prior = generator.normal(size=(50, 6))
-    points, background, names = figures._flat(means, prior)
-    oracle = PCA(n_components=2).fit(means)
-    signs = np.sign((points * oracle.transform(means)).sum(0))  # a direction's sign is arbitrary
-    # sklearn takes singular values, we take eigenvalues of the scatter matrix: half the digits agree
-    np.testing.assert_allclose(points, oracle.transform(means) * signs, atol=1e-8)
-    np.testing.assert_allclose(background, oracle.transform(prior) * signs, atol=1e-8)
-    first, second = oracle.explained_variance_ratio_
-    assert names == [
-        f"principal component 1 ({first:.0%} of the variance)",
-        f"principal component 2 ({second:.0%} of the variance)",
-    ]
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_mosaic_puts_each_example_in_its_place(channels: int) -> None:
-    values = np.random.default_rng(0).random((5, channels, 2, 4))
-    mosaic = figures._mosaic(values, rows=2, columns=3)
-    height, width = mosaic.shape[0] / 2, mosaic.shape[1] / 3
-    assert mosaic.shape[2] == channels
-    for index, channel, y, x in np.ndindex(values.shape):
-        row, column = divmod(index, 3)
-        middle = mosaic[int((row + (y + 0.5) / 2) * height), int((column + (x + 0.5) / 4) * width), channel]
-        assert middle == values[index, channel, y, x]
-    assert (mosaic[int(height) :, int(2 * width) :] == 1).all()  # the sixth place is empty, and white
-
-
 def test_reconstructions_are_below_their_inputs() -> None:
     inputs = torch.linspace(0, 1, 14)[:, None, None, None].expand(14, 1, 2, 2)
     figure = figures._reconstructions(inputs, 1 - inputs, (0.0, 1.0))
@@ -197,10 +157,3 @@ def test_reconstructions_are_below_their_inputs() -> None:
     np.testing.assert_allclose(first[side + side // 2, middles], 1 - inputs[:12, 0, 0, 0], atol=1e-7)
     np.testing.assert_allclose(second[side // 2, middles[:2]], inputs[12:, 0, 0, 0], atol=1e-7)
     np.testing.assert_allclose(second[side + side // 2, middles[:2]], 1 - inputs[12:, 0, 0, 0], atol=1e-7)
-
-
-def test_values_are_scaled_by_the_test_inputs() -> None:
-    dataset = make_dataset((1, 8, 8))
-    inputs = dataset.test.inputs
-    assert figures._span(dataset, inputs) == (inputs.min().item(), inputs.max().item())
-    assert figures._span(dataset, torch.full((2, 3), 4.0)) == (4.0, 5.0)
