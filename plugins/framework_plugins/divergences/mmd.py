@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from framework import Divergence, OptionError, register_divergence
 from framework.distributions import DiagonalGaussian, StandardNormal
-from framework_plugins.divergences.mmd_of_samples import Kernel, Statistic, mmd_squared
+from framework.mmd_of_samples import Kernel, Statistic, mmd_squared
 
 # The set of the WAE authors' implementation, https://github.com/tolstikhin/wae, wae.py, `mmd_penalty`.
 _IMQ_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)

@@ -43,7 +43,7 @@ class SlicedWasserstein(Divergence):
         >>> bool((SlicedWasserstein(projections=2000)(p, p, z) - 4).abs() < 0.3)  # ‖m‖²/D = 4
         True
 
-    Oracle: scipy's Wasserstein distance in one dimension; two Gaussians in several, by the closed form; the stated bias.
+    Oracle: scipy's Wasserstein distance in one dimension; in several, the closed form of two Gaussians.
 
     Reference: Kolouri et al., "Sliced Wasserstein Auto-Encoders", 2019, equations 8 to 12 and algorithm 1,
         https://arxiv.org/abs/1804.01947; Bonneel et al., "Sliced and Radon Wasserstein Barycenters of Measures", 2015,
