@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from framework_plugins.divergences.mmd_of_samples import mmd_squared
+from framework.mmd_of_samples import mmd_squared
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 LIMIT = 4e9  # bytes

@@ -13,11 +13,10 @@ from scipy.stats import chi2
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from framework import OptionError
+from framework import OptionError, mmd_of_samples
 from framework.distributions import Delta, DiagonalGaussian, StandardNormal
-from framework_plugins.divergences import mmd_of_samples
+from framework.mmd_of_samples import mmd_squared
 from framework_plugins.divergences.mmd import MMD, _imq_as_rbf, gaussian_mmd_squared
-from framework_plugins.divergences.mmd_of_samples import mmd_squared
 
 KERNELS: dict[str, Callable[[float, float], float]] = {
     "rbf": lambda squared, s: math.exp(-squared / s),
