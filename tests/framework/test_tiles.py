@@ -43,8 +43,8 @@ def test_black_and_white_are_the_range_of_the_values(values: list[float], span: 
 
 @pytest.mark.parametrize(
     ("shape", "drawn_as_image", "ratio"),
-    [((1, 28, 28), True, 1), ((3, 8, 4), True, 2), ((1, 1, 40), True, 0.25), ((2, 4, 4), False, 0.75), ((24,), False, 0.75)],
-)  # fmt: skip
+    [((1, 28, 28), True, 1), ((3, 8, 4), True, 2), ((1, 1, 40), True, 0.25), ((2, 4, 4), False, 0.75)],
+)
 def test_examples_of_one_channel_or_three_are_images(
     shape: tuple[int, ...], drawn_as_image: bool, ratio: float
 ) -> None:

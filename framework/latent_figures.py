@@ -1,0 +1,204 @@
+"""The pictures of a latent learner that is judged: what its decoder has learned, and how good its codes are.
+
+Legend: N examples, D latent, P pairs, E examples of a kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.distributions import Distribution
+
+from framework.best_and_worst import best_and_worst, draw_best_and_worst
+from framework.canvas import new_figure, save, write_title
+from framework.coding import Coded, decode, encode, evaluating, is_discrete
+from framework.interpolations import PAIRS, draw_lines, draw_surface, lines, surface
+from framework.labels import one_of_each, spread
+from framework.latent_plane import SIDE, WIDTH, draw_plane, draw_quantile_plane, quantiles, square
+from framework.latent_scatter import draw_scatter
+from framework.learners.latent import Latent
+from framework.randomness import rekey
+from framework.tiles import aspect, draw_tiles, shrink, span_of
+from framework.traversals import changes, draw_traversals, leading, traversals
+
+POINTS = 5_000  # at most, in the scatter
+BACKGROUND = 1_000  # samples of the prior behind them
+REACH = 2.0  # the square of a two-dimensional interpolation is [−2, 2]²
+
+
+@torch.no_grad()
+def draw_evaluation(learner: Latent, examples: Tensor, labels: Tensor | None, folder: Path) -> list[Path]:
+    """Draw what a latent learner makes of examples, the same at each call.
+
+    - `samples.png`: 20 × 20 samples of the prior, decoded.
+    - `manifold.png`, when D = 2: the plane at the standard normal's quantiles, decoded.
+    - `interpolation_grid.png`: 20 × 20; when D = 2 the square [−2, 2]², otherwise the codes between those of four
+      examples.
+    - `interpolations.png`: straight lines between the codes of pairs of examples; see `framework.interpolations`.
+    - `traversals.png`: an example's code while one latent is changed, for the latents that say most.
+    - `best_worst.png`: the best and the worst reconstructions, with their nats.
+    - `latents.png`: the posteriors' means, coloured by label.
+
+    Nothing lies between discrete codes: those have neither plane nor interpolations, and their traversals go through
+    the values of a bit or of a one-hot variable.
+
+    Args:
+        learner: on any device; it is left as it was.
+        examples: [N, *input_shape], N at least 1, on the learner's device and of its type.
+        labels: [N] int64, or None.
+        folder: where the files go; it exists.
+
+    Returns:
+        The files written.
+    """
+    files = []
+    with evaluating(learner):
+        rekey(0, "evaluation figures", 0)
+        labels = None if labels is None else labels.to(examples.device)
+        shown = _Shown(learner, examples, labels, encode(learner, examples, labels), span_of(examples))
+        for index, (name, draw) in enumerate(_FIGURES.items(), 1):
+            rekey(0, "evaluation figures", index)
+            if (figure := draw(shown)) is not None:  # one at a time is in memory
+                files.append(save(figure, folder / f"{name}.png"))
+    return files
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A learner, examples, and what it makes of them.
+
+    Args:
+        learner: in evaluation mode.
+        examples: [N, *input_shape].
+        labels: [N], or None.
+        coded: of the examples.
+        span: the values at black and white.
+    """
+
+    learner: Latent
+    examples: Tensor
+    labels: Tensor | None
+    coded: Coded
+    span: tuple[float, float]
+
+    @property
+    def first_posterior(self) -> Distribution:
+        """q(z|x) of the first example, batch shape [1]."""
+        return self.learner.posterior(self.examples[:1], None if self.labels is None else self.labels[:1])
+
+    @property
+    def is_discrete(self) -> bool:
+        return is_discrete(self.first_posterior)
+
+    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return means of p(x|z) for latents [R, ..., D], all in a row.
+
+        Args:
+            z: the latents.
+            labels: [R], what a conditional learner is told; None is the first example's label for all.
+        """
+        if self.labels is not None:
+            told = self.labels[:1].expand(len(z)) if labels is None else labels
+            labels = told.repeat_interleave(z[0, ..., 0].numel())
+        return decode(self.learner, z.flatten(0, -2).to(self.coded.codes), labels)
+
+    def labels_of(self, rows: Tensor) -> Tensor | None:
+        return None if self.labels is None else self.labels[rows]
+
+    def inputs(self, rows: Tensor) -> Tensor:
+        """Return examples as large as decoded ones."""
+        return shrink(self.examples[rows])
+
+
+def _samples(shown: _Shown) -> Figure:
+    z = shown.learner.prior().sample(torch.Size([SIDE**2]))  # [400, D]
+    decoded = shown.decode(z, spread(shown.labels, len(z)))
+    figure = new_figure(WIDTH * SIDE + 0.3, WIDTH * SIDE * aspect(decoded.shape[1:]) + 0.8)
+    axes = figure.subplots()
+    draw_tiles(axes, decoded, SIDE, shown.span)
+    write_title(axes, "Samples", "means of p(x|z), with z drawn from the prior")
+    return figure
+
+
+def _manifold(shown: _Shown) -> Figure | None:
+    if shown.learner.latent_dim != 2 or shown.is_discrete:
+        return None
+    return draw_quantile_plane(shown.decode(square(quantiles())), shown.span)
+
+
+def _interpolation_grid(shown: _Shown) -> Figure | None:
+    if shown.is_discrete:
+        return None
+    if shown.learner.latent_dim == 2:
+        coordinates = torch.linspace(-REACH, REACH, SIDE, dtype=torch.float64)
+        title = {"title": "Interpolation", "subtitle": f"means of p(x|z) on the square [−{REACH:g}, {REACH:g}]²"}
+        return draw_plane(shown.decode(square(coordinates)), coordinates, shown.span, **title)
+    corners = shown.coded.codes[_corners(shown)]  # [4, D]
+    return draw_surface(shown.decode(surface(corners)), shown.span)
+
+
+def _corners(shown: _Shown) -> Tensor:
+    """Return the rows of four examples, [4], of different labels where there are so many; few examples are repeated."""
+    rows = list(range(min(4, len(shown.examples))))
+    if shown.labels is not None:
+        rows = list(dict.fromkeys([*sorted(one_of_each(shown.labels).tolist()), *rows]))
+    return torch.tensor((rows * 4)[:4])
+
+
+def _interpolations(shown: _Shown) -> Figure | None:
+    pairs = min(PAIRS, len(shown.examples) // 2)
+    if pairs == 0 or shown.is_discrete:
+        return None
+    first, second = torch.arange(2 * pairs).unflatten(0, (pairs, 2)).T  # [P] each
+    codes = shown.coded.codes
+    decoded = shown.decode(lines(codes[first], codes[second]), shown.labels_of(first))
+    return draw_lines((shown.inputs(first), shown.inputs(second)), decoded, shown.span)
+
+
+def _traversals(shown: _Shown) -> Figure | None:
+    to = changes(shown.first_posterior)
+    if to is None:
+        return None
+    latents = leading(shown.coded, to.width)
+    codes = traversals(shown.coded.codes[0], [latent for latent, *_ in latents], to)  # [R, C, D]
+    return draw_traversals(shown.decode(codes), latents, to, shown.span)
+
+
+def _best_worst(shown: _Shown) -> Figure | None:
+    codes, nats = shown.coded.codes, shown.coded.nats
+    best, worst = best_and_worst(nats)  # [E] each
+    if len(best) == 0:
+        return None
+    return draw_best_and_worst(
+        inputs=(shown.inputs(best), shown.inputs(worst)),
+        outputs=(shown.decode(codes[best], shown.labels_of(best)), shown.decode(codes[worst], shown.labels_of(worst))),
+        nats=(nats[best], nats[worst]),
+        span=shown.span,
+        examples=len(nats),
+    )
+
+
+def _latents(shown: _Shown) -> Figure | None:
+    means = shown.coded.means[:POINTS]
+    finite = means.isfinite().all(1)  # the rest has no place in the picture
+    if not finite.any():
+        return None
+    prior = shown.learner.prior().sample(torch.Size([BACKGROUND]))
+    labels = None if shown.labels is None else shown.labels[:POINTS][finite].cpu().numpy()
+    return draw_scatter(means[finite].double().cpu().numpy(), prior.double().cpu().numpy(), labels)
+
+
+_FIGURES: dict[str, Callable[[_Shown], Figure | None]] = {
+    "samples": _samples,
+    "manifold": _manifold,
+    "interpolation_grid": _interpolation_grid,
+    "interpolations": _interpolations,
+    "traversals": _traversals,
+    "best_worst": _best_worst,
+    "latents": _latents,
+}
