@@ -130,18 +130,27 @@ def describe_part(name: str, plugins: Sequence[Path]) -> str:
 
 
 def _describe(entry: Entry) -> str:
-    context = registries()[entry.kind].context
     lines = [f"{entry.kind} {entry.name}", f"  {entry.place}", ""]
-    for option in options_of(entry.factory).values():
-        if option.name in context:
-            meaning = "supplied by the builder"
-        else:
-            default = "required" if option.default is REQUIRED else f"default {written(option.default)}"
-            meaning = f"{spelled(option.annotation)}; {default}"
-        lines.append(f"  {option.name}: {meaning}")
+    lines += [f"  {name}: {'; '.join(words)}" for name, *words in options_in_words(entry)]
     if len(lines) == 3:
         lines.append("  no options")
     return "\n".join([*lines, "", inspect.getdoc(entry.factory) or "(no documentation)"])
+
+
+def options_in_words(entry: Entry) -> list[tuple[str, ...]]:
+    """Return the name of each option of a part, what values it takes, and "required" or its default.
+
+    What the builder supplies has a name, and who supplies it.
+    """
+    context = registries()[entry.kind].context
+    rows: list[tuple[str, ...]] = []
+    for option in options_of(entry.factory).values():
+        if option.name in context:
+            rows.append((option.name, "supplied by the builder"))
+        else:
+            default = "required" if option.default is REQUIRED else f"default {written(option.default)}"
+            rows.append((option.name, spelled(option.annotation), default))
+    return rows
 
 
 def _first_line(entry: Entry) -> str:
