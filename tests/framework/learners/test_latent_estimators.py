@@ -1,0 +1,279 @@
+"""Discrete latents and several samples in the latent learner, against enumeration of every latent, in float64.
+
+Three bits z and four binary pixels x: the ELBO and its gradient are sums over the eight latents.
+
+    ELBO(x) = Σ_z q(z|x) log p(x|z) − KL(q(z|x)‖p)
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from gymnasium.spaces import Box
+from torch import Tensor
+
+from framework import Baseline, Counters, Facts, IncompatibleParts, Term
+from framework.discrete import OneHotLogits
+from framework.distributions import BernoulliLogits, kl_divergence
+from framework.learners.latent import Latent
+from framework.randomness import Keys
+from framework.share import Share
+from framework_plugins.baselines.leave_one_out import LeaveOneOut
+from framework_plugins.baselines.moving_average import MovingAverage
+from framework_plugins.baselines.value import Value
+from framework_plugins.decoders.mlp import MLPDecoder
+from framework_plugins.divergences.kl import KL
+from framework_plugins.divergences.mmd import MMD
+from framework_plugins.encoders.mlp import MLPEncoder
+from framework_plugins.optimizers.adam import adam
+from framework_plugins.priors.bernoulli import Bernoulli
+from framework_plugins.priors.categorical import Categorical
+from framework_plugins.priors.standard_normal import StandardNormal
+from framework_plugins.schedules.ramp import Linear
+
+X, D = 4, 3
+FACTS = Facts(input_shape=(X,), dataset_size=100, values="binary")
+NOW = Counters(optimizer_steps=3)
+BITS = torch.tensor(list(itertools.product([0.0, 1.0], repeat=D)), dtype=torch.float64)  # [8, D]
+EXAMPLES = torch.tensor([[1, 0, 1, 1], [0, 0, 1, 0]], dtype=torch.float64)  # [B, X]
+
+
+@pytest.fixture(autouse=True)
+def _generator_as_it_was() -> Iterator[None]:
+    state = torch.get_rng_state()
+    torch.manual_seed(0)
+    yield
+    torch.set_rng_state(state)
+
+
+def learner(posterior: str = "bernoulli", **options: Any) -> Latent:
+    torch.manual_seed(5)
+    priors = {
+        "bernoulli": Bernoulli(latent_dim=D, probability=0.3),
+        "categorical": Categorical(latent_dim=D, categories=D),
+        "gaussian": StandardNormal(latent_dim=D),
+        "deterministic": StandardNormal(latent_dim=D),
+    }
+    categories = D if posterior == "categorical" else None
+    encoder = MLPEncoder(input_shape=(X,), latent_dim=D, hidden=[], posterior=posterior, categories=categories)
+    decoder = MLPDecoder(latent_dim=D, input_shape=(X,), hidden=[])
+    given = {
+        "divergences": {} if posterior == "deterministic" else {"kl": Term(KL())},
+        "optimizer": functools.partial(adam, lr=1e-3),
+    }
+    with torch.no_grad():  # far from the start, where all gradients are small
+        for parameter in [*encoder.parameters(), *decoder.parameters()]:
+            parameter.mul_(3)
+    return Latent(
+        facts=FACTS, latent_dim=D, encoder=encoder, decoder=decoder, prior=priors[posterior], **(given | options)
+    ).double()
+
+
+def latents_of(latent: Latent) -> Tensor:
+    return BITS if isinstance(latent.prior, Bernoulli) else torch.eye(D, dtype=torch.float64)
+
+
+def exact_objective(latent: Latent, x: Tensor = EXAMPLES) -> Tensor:
+    """The negative ELBO, a mean over the examples, by enumeration of the latents."""
+    q, latents = latent.posterior(x), latents_of(latent)
+    log_q = q.log_prob(latents[:, None])  # [8, B]
+    likelihood = latent.likelihood(latents)  # [8]
+    log_p = torch.stack([likelihood.log_prob(one.expand(len(latents), X)) for one in x], 1)  # [8, B]
+    return -(log_q.exp() * log_p).sum(0).mean() + kl_divergence(q, latent.prior(), latents[0]).mean()
+
+
+def own_parameters(latent: Latent) -> list[torch.nn.Parameter]:
+    return [*latent.encoder.parameters(), *latent.decoder.parameters()]
+
+
+def flat(gradients: tuple[Tensor, ...]) -> Tensor:
+    return torch.cat([gradient.flatten() for gradient in gradients])
+
+
+def estimates(latent: Latent, count: int) -> tuple[Tensor, Tensor]:
+    """The gradients of `count` steps on the same weights, [count, P], and the objectives, [count]."""
+    gradients, objectives = [], []
+    for step in range(count):
+        for loss in latent.losses(EXAMPLES, NOW, Keys(0, "train", step)):
+            assert loss.value is not None
+            gradients.append(flat(torch.autograd.grad(loss.value, own_parameters(latent))))
+            objectives.append(loss.metrics["objective"])
+    return torch.stack(gradients), torch.stack(objectives)
+
+
+def z_scores(samples: Tensor, truth: Tensor) -> Tensor:
+    error = (samples.var(0) / len(samples)).sqrt()
+    moving = error > 1e-12
+    torch.testing.assert_close(samples.mean(0)[~moving], truth[~moving])  # what no draw changes
+    return ((samples.mean(0) - truth) / error)[moving]
+
+
+BASELINES = {
+    "none": lambda: None,
+    "moving_average": lambda: MovingAverage(decay=0.9),
+    "leave_one_out": lambda: LeaveOneOut(),
+    "value": lambda: Value(observation_space=Box(-math.inf, math.inf, (X,)), initial=-3.0),
+}
+
+
+@pytest.mark.parametrize("posterior", ["bernoulli", "categorical"])
+@pytest.mark.parametrize("name", list(BASELINES))
+def test_the_score_functions_gradient_is_that_of_the_enumerated_elbo(posterior: str, name: str) -> None:
+    baseline: Baseline | None = BASELINES[name]()
+    latent = learner(posterior, estimator="score_function", samples=16, baseline=baseline)
+    objective = exact_objective(latent)
+    truth = flat(torch.autograd.grad(objective, own_parameters(latent)))
+    gradients, objectives = estimates(latent, 500)
+    assert float(z_scores(gradients, truth).abs().max()) < 4
+    assert float(z_scores(objectives[:, None], objective.detach()[None]).abs().max()) < 4
+
+
+def test_baselines_lower_the_variance() -> None:
+    spread = {}
+    for name, make in BASELINES.items():
+        gradients, _ = estimates(learner(estimator="score_function", samples=4, baseline=make()), 300)
+        spread[name] = float(gradients[:, : D * (X + 1)].var(0).sum())  # the encoder's
+    assert all(spread[name] < 0.8 * spread["none"] for name in BASELINES if name != "none")
+
+
+def test_a_gaussian_may_take_the_score_function_too() -> None:
+    latent = learner("gaussian", estimator="score_function", samples=16, baseline=LeaveOneOut())
+    by_path, _ = estimates(learner("gaussian"), 600)
+    by_score, _ = estimates(latent, 600)
+    error = ((by_path.var(0) + by_score.var(0)) / 600).sqrt().clamp_min(1e-12)
+    assert float(((by_path.mean(0) - by_score.mean(0)) / error).abs().max()) < 4
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0.4}, {"estimator": "straight_through"}], ids=["relaxed", "hard"])
+@pytest.mark.parametrize("posterior", ["bernoulli", "categorical"])
+def test_models_are_judged_by_true_draws(posterior: str, options: dict[str, Any]) -> None:
+    latent = learner(posterior, **options)
+    with torch.no_grad():
+        found = torch.stack([latent.evaluate(EXAMPLES, Keys(0, "test", k))["objective"] for k in range(1000)])
+    assert float(z_scores(found[:, None], exact_objective(latent).detach()[None]).abs().max()) < 4
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0.4}, {"estimator": "straight_through"}], ids=["relaxed", "hard"])
+def test_biased_gradients_point_the_right_way(options: dict[str, Any]) -> None:
+    latent = learner(**options)
+    truth = flat(torch.autograd.grad(exact_objective(latent), own_parameters(latent)))
+    gradients, _ = estimates(latent, 300)
+    assert float(torch.cosine_similarity(gradients.mean(0), truth, dim=0)) > 0.9
+
+
+def test_a_relaxed_gradient_tends_to_the_true_one_as_it_cools() -> None:
+    bias = []
+    for temperature in (2.0, 0.2):
+        latent = learner(temperature=temperature)
+        truth = flat(torch.autograd.grad(exact_objective(latent), own_parameters(latent)))
+        bias.append(float((estimates(latent, 800)[0].mean(0) - truth).norm() / truth.norm()))
+    assert bias[1] < bias[0] / 2
+
+
+def test_the_temperature_follows_its_schedule() -> None:
+    latent = learner(temperature=Linear(start=2.0, end=0.5, steps=100))
+    assert "trained on relaxed draws of temperature 0.5 at last; judged by true ones" in latent.notes
+    q = latent.posterior(EXAMPLES)
+    torch.manual_seed(1)
+    warm = latent._draw(q, Counters())
+    torch.manual_seed(1)
+    cold = latent._draw(q, Counters(optimizer_steps=100))
+    torch.testing.assert_close(cold.logit() * 0.5, warm.logit() * 2.0)
+
+
+def test_a_fitted_baseline_learns_the_log_likelihood_and_leaves_the_model_alone() -> None:
+    baseline = Value(observation_space=Box(-math.inf, math.inf, (X,)))
+    latent = learner(estimator="score_function", samples=16, baseline=baseline)
+    optimizer = torch.optim.Adam(baseline.parameters(), lr=0.05)
+    for step in range(300):
+        for loss in latent.losses(EXAMPLES, NOW, Keys(0, "train", step)):
+            assert loss.value is not None
+            optimizer.zero_grad()
+            loss.value.backward()
+            optimizer.step()
+            assert "baseline_loss" in loss.metrics
+    q, latents = latent.posterior(EXAMPLES), BITS
+    log_p = torch.stack([latent.likelihood(latents).log_prob(one.expand(8, X)) for one in EXAMPLES], 1)
+    expected = (q.log_prob(latents[:, None]).exp() * log_p).sum(0)  # E_q log p(x|z), [B]
+    torch.testing.assert_close(baseline.network(EXAMPLES), expected, atol=0.3, rtol=0)
+
+
+@pytest.mark.parametrize("bound", ["iwae", "dreg"])
+def test_the_bound_in_training_is_that_of_the_parts(bound: str) -> None:
+    latent = learner("gaussian", bound=bound, samples=5)
+    keys = Keys(0, "train", 3)
+    (loss,) = latent.losses(EXAMPLES, NOW, keys)
+    q, p = latent.posterior(EXAMPLES), latent.prior()
+    keys("z")
+    z = torch.stack([q.rsample() for _ in range(5)])  # [K, B, D]
+    log_p = torch.stack([latent.likelihood(one).log_prob(EXAMPLES) for one in z])
+    log_w = log_p + p.log_prob(z) - q.log_prob(z)
+    expected = -(log_w.exp().mean(0).log()).mean()
+    torch.testing.assert_close(loss.value, expected)
+    torch.testing.assert_close(loss.metrics["reconstruction"], -log_p.mean())
+    torch.testing.assert_close(loss.metrics["elbo"], log_p.mean() - kl_divergence(q, p, z[0]).mean())
+    assert loss.metrics["objective"] < -loss.metrics["elbo"]
+    assert latent.formula.startswith("− log 1/5 Σ_k p(x|z_k)")
+
+
+def test_the_double_gradient_is_the_plain_ones_in_expectation() -> None:
+    plain, _ = estimates(learner("gaussian", bound="iwae", samples=3), 600)
+    doubly, _ = estimates(learner("gaussian", bound="dreg", samples=3), 600)
+    error = ((plain.var(0) + doubly.var(0)) / 600).sqrt().clamp_min(1e-12)
+    assert float(((plain.mean(0) - doubly.mean(0)) / error).abs().max()) < 4
+
+
+REFUSED = [
+    ("gaussian", {"bound": "iwae", "divergences": {"kl": Term(KL(), 4.0)}}, "bound: expected kl alone, at weight 1"),
+    ("gaussian", {"bound": "dreg", "divergences": {}}, "bound: expected kl alone, at weight 1"),
+    (
+        "deterministic",
+        {"bound": "iwae", "divergences": {"kl": Term(KL())}},
+        "bound: expected a posterior with a density",
+    ),
+    ("bernoulli", {"bound": "iwae", "temperature": 0.5}, "bound: expected a posterior with a density and a reparam"),
+    ("gaussian", {"samples": 5}, "samples: expected 1: more are for an importance-weighted bound"),
+    ("gaussian", {"samples": 0}, "samples: expected 1 or more, found 0"),
+    ("deterministic", {"estimator": "score_function"}, "estimator: expected a posterior with a density"),
+    ("gaussian", {"estimator": "straight_through"}, "estimator: expected pathwise, found straight_through of a Diag"),
+    ("bernoulli", {}, "temperature: expected the temperature of the relaxed draws, above 0, found none"),
+    ("bernoulli", {"temperature": 0.0}, "temperature: expected a number above 0, found 0"),
+    ("gaussian", {"temperature": 0.5}, "temperature: expected null: only relaxed draws"),
+    ("gaussian", {"baseline": MovingAverage()}, "baseline: expected null: only the score function has a baseline"),
+    (
+        "bernoulli",
+        {"estimator": "score_function", "baseline": LeaveOneOut()},
+        "samples: expected 2 or more: it says nothing about fewer, found 1 with LeaveOneOut; write samples: 2",
+    ),
+    (
+        "gaussian",
+        {"estimator": "score_function", "divergences": {"mmd": Term(MMD(latent_dim=D))}},
+        "divergences.mmd: expected a divergence in closed form",
+    ),
+]
+
+
+@pytest.mark.parametrize(("posterior", "options", "message"), REFUSED)
+def test_what_does_not_fit_is_refused(posterior: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(IncompatibleParts, match=re.escape(message)):
+        learner(posterior, **options)
+
+
+def test_a_baseline_cannot_learn_from_microbatches() -> None:
+    latent = learner(estimator="score_function", samples=2, baseline=MovingAverage())
+    share = Share(position=0, count=2, rows=1)
+    with pytest.raises(ValueError, match="it cannot learn from parts in turn"):
+        list(latent.losses(EXAMPLES[:1], NOW, Keys(0, "train", 0, share)))
+
+
+@pytest.mark.parametrize("posterior", ["bernoulli", "categorical"])
+def test_the_posterior_is_what_the_recipe_says(posterior: str) -> None:
+    q = learner(posterior, estimator="straight_through").posterior(EXAMPLES)
+    assert isinstance(q, BernoulliLogits if posterior == "bernoulli" else OneHotLogits)
