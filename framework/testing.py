@@ -216,7 +216,10 @@ def _check_network(
 
 
 def _is_discrete(q: Distribution) -> bool:
-    support: Any = q.support
+    try:
+        support: Any = q.support
+    except NotImplementedError:  # torch's answer where a distribution says nothing
+        return False
     return bool(support.is_discrete)
 
 
