@@ -136,14 +136,28 @@ def check(
 
 @app.command(name="list")
 def list_parts(
-    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="encoder, divergence, …")] = None,
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="encoder, divergence, …, or recipes")] = None,
     plugin: Plugins = None,
+    recipes: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where `fw list recipes` finds them. [recipes]")
+    ] = None,
 ) -> None:
-    """List the parts that recipes can name."""
+    """List the parts that recipes can name, or the recipes, with what was measured."""
     with _exit_codes():
+        if kind in ("recipe", "recipes"):
+            from framework.recipe_headers import list_recipes
+
+            if plugin:
+                raise RecipeError([Problem("--plugin registers parts, and `fw list recipes` lists none")])
+            typer.echo(list_recipes(recipes or Path("recipes")))
+            return
+        if recipes is not None:
+            raise RecipeError([Problem("--recipes is of `fw list recipes`", found=f"fw list {kind or ''}".strip())])
         from framework.show import list_registered
 
         typer.echo(list_registered(kind, plugin or []))
+        if kind is None:
+            typer.echo("recipes\n  fw list recipes")
 
 
 @app.command()

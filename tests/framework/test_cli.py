@@ -124,6 +124,37 @@ def test_list_shows_every_kind_and_one_alone() -> None:
     assert "encoder" not in result.stdout.splitlines()
 
 
+def test_list_shows_recipes_of_the_working_directory_or_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fw("list").stdout.endswith("\nrecipes\n  fw list recipes\n")
+    monkeypatch.chdir(RECIPES.parent)
+    result = fw("list", "recipes")
+    assert result.exit_code == 0
+    assert "recipes/vae_mnist.yaml\n    A variational autoencoder on MNIST" in result.stdout
+    elsewhere = fw("list", "recipe", "--recipes", str(RECIPES))
+    assert elsewhere.stdout == result.stdout.replace("recipes/", f"{RECIPES}/")
+    monkeypatch.chdir(Path(__file__).parent)
+    missing = fw("list", "recipes")
+    assert missing.exit_code == 2
+    assert "there are no recipes in recipes\n       found:    no such directory\n" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["divergences", "--recipes", "a"],
+            "--recipes is of `fw list recipes`\n       found:    fw list divergences\n",
+        ),
+        (["--recipes", "a"], "--recipes is of `fw list recipes`\n       found:    fw list\n"),
+        (["recipes", "--plugin", "a.py"], "--plugin registers parts, and `fw list recipes` lists none\n"),
+    ],
+)
+def test_list_drops_no_option(arguments: list[str], said: str) -> None:
+    result = fw("list", *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
 def test_list_of_an_unknown_kind_ends_with_2() -> None:
     result = fw("list", "divergense")
     assert result.exit_code == 2
