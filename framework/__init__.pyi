@@ -6,6 +6,8 @@ from .action_values import ActionValues as ActionValues
 from .adversarial import AdversarialDivergence as AdversarialDivergence
 from .agent import Agent as Agent
 from .agent import Evaluation as Evaluation
+from .autoregressive import AutoregressiveBernoulli as AutoregressiveBernoulli
+from .autoregressive import MaskedNetwork as MaskedNetwork
 from .baseline import Baseline as Baseline
 from .baseline import FittedBaseline as FittedBaseline
 from .baseline import Samples as Samples
@@ -14,6 +16,7 @@ from .data import Data as Data
 from .data import DataError as DataError
 from .data import Dataset as Dataset
 from .data import Facts as Facts
+from .data import Labelled as Labelled
 from .data import Source as Source
 from .data import Split as Split
 from .data import register_data as register_data
@@ -31,6 +34,7 @@ from .divergence import register_divergence as register_divergence
 from .encoder import Encoder as Encoder
 from .encoder import register_encoder as register_encoder
 from .environment import Environment as Environment
+from .equal_mixture import EqualMixture as EqualMixture
 from .errors import IncompatibleParts as IncompatibleParts
 from .errors import NonFiniteError as NonFiniteError
 from .errors import OptionError as OptionError
@@ -62,6 +66,7 @@ from .schedule import register_schedule as register_schedule
 from .spaces import Features as Features
 from .trunk import Trunk as Trunk
 from .trunk import register_trunk as register_trunk
+from .uniform_box import UniformBox as UniformBox
 from .update import Decisions as Decisions
 from .update import Update as Update
 from .update import register_update as register_update

@@ -7,8 +7,7 @@ import math
 from torch import Tensor
 from torch.distributions import Distribution
 
-from framework import Decoder, register_decoder
-from framework.autoregressive import AutoregressiveBernoulli, MaskedNetwork
+from framework import AutoregressiveBernoulli, Decoder, MaskedNetwork, register_decoder
 from framework.networks import Activation
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from framework import OptionError, Prior, register_prior
-from framework.uniform_box import UniformBox
+from framework import OptionError, Prior, UniformBox, register_prior
 
 
 @register_prior("uniform")

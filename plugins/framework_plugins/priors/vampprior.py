@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
-from framework import Encoder, OptionError, Prior, register_prior
+from framework import Encoder, EqualMixture, OptionError, Prior, register_prior
 from framework.distributions import Delta, DiagonalGaussian
-from framework.equal_mixture import EqualMixture
 
 
 @register_prior("vampprior")
