@@ -15,7 +15,7 @@ from framework.data import Data, Dataset, Facts
 from framework.divergence import Term
 from framework.environment import Environment
 from framework.errors import IncompatibleParts, OptionError, Problem, RecipeError
-from framework.learner import Learner
+from framework.learner import Contexts, ExampleLearner, Learner
 from framework.options import REQUIRED, Option, alternatives, is_deferred, options_of
 from framework.randomness import rekey
 from framework.schema import Part, Recipe, Weighted
@@ -76,7 +76,7 @@ def build(recipe: Recipe, data: Data | None, dataset: Dataset | None = None) -> 
                 "observation_space": Box(-math.inf, math.inf, facts.input_shape),  # what a baseline sees
             }
         scalars = {key: value for key, value in recipe.learner.options.items() if isinstance(value, int | float | str)}
-        learner = builder.part(recipe.learner, {**context, **scalars})
+        learner = builder.learner(recipe.learner, facts, {**context, **scalars})
     builder.finish()
     return Built(learner, trainer, facts)
 
@@ -97,15 +97,34 @@ class _Builder:
             self._refused(error, part)
             return _BAD
 
-    def part(self, part: Part, context: Mapping[str, Any]) -> Any:
-        """Return the built part, a function that builds it later, or `_BAD`."""
+    def learner(self, part: Part, facts: Facts | None, context: Mapping[str, Any]) -> Any:
+        """Return the learner, its parts built with what it says is supplied to them, or `_BAD`."""
+        kind = part.entry.factory
+        if not (isinstance(kind, type) and issubclass(kind, ExampleLearner)):
+            return self.part(part, context)
+        try:
+            contexts = kind.contexts(facts, part.options)
+        except OptionError as error:
+            self._refused(error, part)
+            return _BAD
+        return self.part(part, context, contexts)
+
+    def part(self, part: Part, context: Mapping[str, Any], contexts: Contexts | None = None) -> Any:
+        """Return the built part, a function that builds it later, or `_BAD`.
+
+        Args:
+            part: what the recipe says of it.
+            context: what may be supplied to it and to its parts.
+            contexts: by option, what is supplied to that one of its parts instead.
+        """
         known = dict(context)
         arguments: dict[str, Any] = {}
         options = options_of(part.entry.factory)
         for name, option in options.items():
             if name in part.options:
                 later = is_deferred(option.annotation)
-                arguments[option.parameter] = self._value(part.options[name], known, later=later)
+                own = (contexts or {}).get(name, {})
+                arguments[option.parameter] = self._value(part.options[name], known | dict(own), later=later)
                 # What a learner has built so far is context for what it builds next: a prior may ask for the encoder.
                 known.setdefault(name, arguments[option.parameter])
                 if not part.path:

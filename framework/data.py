@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 from framework.randomness import Keys
@@ -62,6 +63,22 @@ def as_is(inputs: Tensor) -> Tensor:
     return inputs
 
 
+class Labelled(NamedTuple):
+    """Examples with their labels: the batch of a learner that takes labels.
+
+    Args:
+        inputs: [B, *input_shape].
+        labels: [B] int64, the class of each, from 0.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Labelled:
+        """Return them on a device, the examples as floating-point numbers of a type where one is given."""
+        return Labelled(self.inputs.to(device, dtype), self.labels.to(device))
+
+
 @dataclass(frozen=True)
 class Split:
     """One of the three sets.
@@ -82,10 +99,18 @@ class Split:
 
     def examples(self, rows: Tensor | slice, keys: Keys) -> Tensor:
         """Return the examples of some rows, [B, *input_shape], drawn with the keys' `data` site."""
-        # index_select is several times faster than indexing by a tensor
-        chosen = self.inputs[rows] if isinstance(rows, slice) else self.inputs.index_select(0, rows)
         with keys("data"):
-            return self.transform(chosen)
+            return self.transform(_chosen(self.inputs, rows))
+
+    def labelled(self, rows: Tensor | slice, keys: Keys) -> Labelled:
+        """Return the examples of some rows with their labels; the examples are those of `examples`.
+
+        Raises:
+            DataError: there are no labels.
+        """
+        if self.labels is None:
+            raise DataError("the data have no labels, and what learns from them needs some")
+        return Labelled(self.examples(rows, keys), _chosen(self.labels, rows))
 
 
 @dataclass(frozen=True)
@@ -143,6 +168,11 @@ class Data(ABC):
 
 class DataError(OSError):
     """Data that cannot be found, read or verified; the message says what was tried. Exit code 74."""
+
+
+def _chosen(values: Tensor, rows: Tensor | slice) -> Tensor:
+    # index_select is several times faster than indexing by a tensor
+    return values[rows] if isinstance(rows, slice) else values.index_select(0, rows)
 
 
 def _check_labels(split: Split, name: str, classes: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from framework.data import Dataset, Split
+from framework.data import Dataset, Labelled, Split
 from framework.distributed import rank, sum_over_ranks, world_size
 from framework.experience import Experience, Progress
 from framework.learner import ExampleLearner
@@ -70,8 +70,9 @@ class Examples(Experience):
         stop = min(step + CHUNK, self.steps_per_epoch)
         yield from self._order[1][step * self.batch_size : stop * self.batch_size].split(self.batch_size)
 
-    def batch(self, minibatch: Tensor, keys: Keys) -> Tensor:
-        return self._floating(self.dataset.train.examples(minibatch, keys))
+    def batch(self, minibatch: Tensor, keys: Keys) -> Tensor | Labelled:
+        train = self.dataset.train
+        return examples_for(self.learner, train, minibatch, keys, train.inputs.device, self._dtype)
 
     def after_step(self, position: Position, metrics: Mapping[str, Tensor]) -> Progress:
         counters = position.counters
@@ -115,11 +116,11 @@ class Examples(Experience):
             keys = Keys(self.seed, split, index or 0)
             # The data are on the device after training, and on the CPU where a resumed run had none left to do.
             rows = batches[index or 0].to(held.inputs.device)
-            examples = self._floating(held.examples(rows, keys).to(device))
+            batch = examples_for(self.learner, held, rows, keys, device, self._dtype)
             with torch.autocast(device.type, enabled=False):
-                metrics = self.learner.evaluate(examples, keys)
+                metrics = self.learner.evaluate(batch, keys)
             for metric, value in metrics.items():
-                sums[metric] = sums.get(metric, 0.0) + value.double() * (0 if index is None else len(examples))
+                sums[metric] = sums.get(metric, 0.0) + value.double() * (0 if index is None else len(rows))
         self.learner.train()
         totals = sum_over_ranks(torch.stack(list(sums.values())))
         return dict(zip(sums, (totals / len(held)).tolist(), strict=True))
@@ -133,8 +134,31 @@ class Examples(Experience):
     def restore(self, state: Mapping[str, Any]) -> None:
         pass
 
-    def _floating(self, examples: Tensor) -> Tensor:
-        return examples if self._dtype is None else examples.to(self._dtype)
+
+def examples_for(
+    learner: ExampleLearner,
+    split: Split,
+    rows: Tensor | slice,
+    keys: Keys,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
+) -> Tensor | Labelled:
+    """Return the batch that a learner takes of some rows of a set: examples, or examples with their labels.
+
+    Args:
+        learner: whose batch it is.
+        split: the set.
+        rows: which examples.
+        keys: of their draws.
+        device: where the batch goes.
+        dtype: of the examples; None leaves them as they are.
+
+    Raises:
+        DataError: the learner takes labels, and there are none.
+    """
+    if learner.takes_labels:
+        return split.labelled(rows, keys).to(device, dtype)
+    return split.examples(rows, keys).to(device, dtype)
 
 
 def evaluation_batches(size: int, batch_size: int) -> tuple[Tensor, ...]:

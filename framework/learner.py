@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from framework.alarm import Alarm
+from framework.data import Facts
 from framework.optimizer import Optimizer
 from framework.randomness import Keys
 from framework.registry import Registry
@@ -57,8 +58,8 @@ class Learner(nn.Module, ABC):
         the whole batch: the mean over processes is then the loss that one process would have.
 
         Args:
-            batch: the examples that this process has of the step's batch, [B, *input_shape]; of an `Agent`, some rows
-                of what it has made of a rollout.
+            batch: the examples that this process has of the step's batch, [B, *input_shape], or `Labelled` for a
+                learner that takes labels; of an `Agent`, some rows of what it has made of a rollout.
             counters: how far training has come before this step.
             keys: re-keys the random numbers of a site; its `share` says what part of the whole batch is here.
 
@@ -71,14 +72,31 @@ class Learner(nn.Module, ABC):
         """Return new optimisers of the parameters as they are, by name; training calls it on the device."""
 
 
+Contexts = Mapping[str, Mapping[str, Any]]  # by option
+
+
+def _alike(facts: Facts | None, options: Mapping[str, Any]) -> Contexts:
+    return {}
+
+
 class ExampleLearner(Learner, ABC):
-    """A learner that learns from the examples of a data set."""
+    """A learner that learns from the examples of a data set.
+
+    Attributes:
+        takes_labels: whether its batches are `Labelled`, examples with their labels, and no plain tensors.
+        contexts: (facts of the data, options of the recipe) → by option, what the builder supplies that part with in
+            place of what it supplies all of them with: {"encoder": {"input_shape": (2, 28, 28)}}. A static method; it
+            may raise OptionError.
+    """
+
+    takes_labels: bool = False
+    contexts: ClassVar[staticmethod[[Facts | None, Mapping[str, Any]], Contexts]] = staticmethod(_alike)
 
     @abstractmethod
-    def evaluate(self, batch: Tensor, keys: Keys) -> dict[str, Tensor]:
+    def evaluate(self, batch: Any, keys: Keys) -> dict[str, Tensor]:
         """Return the metrics of one batch at the schedules' final weights, [] each: means over the batch.
 
-        `objective` is among them: the best checkpoint is the one where it is lowest.
+        The batch is as in `losses`. `objective` is among them: the best checkpoint is the one where it is lowest.
         """
 
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from framework.data import Dataset
+from framework.data import Dataset, Labelled, Split
 from framework.distributed import rank, world_size
 from framework.errors import IncompatibleParts, Problem
+from framework.examples import examples_for
 from framework.learner import ExampleLearner, Learner
 from framework.randomness import Keys
 from framework.schedule import Counters
@@ -85,12 +86,16 @@ def try_step(recipe: Recipe, learner: ExampleLearner, limits: Trainer, dataset: 
 def _evaluate(learner: ExampleLearner, dataset: Dataset, examples: int) -> None:
     keys = Keys(0, "check", 0)
     with torch.no_grad():
-        learner.eval().evaluate(dataset.validation.examples(torch.arange(examples), keys), keys)
+        learner.eval().evaluate(_examples(learner, dataset.validation, examples, keys), keys)
 
 
-def _leaves_out(learner: Learner, dataset: Dataset, examples: int, share: Share) -> bool:
+def _examples(learner: ExampleLearner, split: Split, count: int, keys: Keys) -> Tensor | Labelled:
+    return examples_for(learner, split, torch.arange(count), keys, torch.device("cpu"))
+
+
+def _leaves_out(learner: ExampleLearner, dataset: Dataset, examples: int, share: Share) -> bool:
     keys = Keys(0, "check", 0, share)
-    batch = dataset.train.examples(torch.arange(examples), keys)
+    batch = _examples(learner, dataset.train, examples, keys)
     parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     leaves_out = False
     for loss in learner.losses(batch, Counters(), keys):

@@ -12,7 +12,8 @@ from torch.distributions import Distribution, constraints
 
 from framework.baseline import Baseline, FittedBaseline, Samples
 from framework.bounds import Bound, doubly_reparametrised, importance_weighted_bound
-from framework.data import Facts
+from framework.conditioning import Conditioning, contexts
+from framework.data import Facts, Labelled
 from framework.decoder import Decoder
 from framework.discrete import relaxed, straight_through
 from framework.distributions import Delta, detached, kl_divergence
@@ -20,7 +21,6 @@ from framework.divergence import Term
 from framework.encoder import Encoder
 from framework.errors import IncompatibleParts, OptionError
 from framework.estimators import score_function
-from framework.gathering import gather_rows
 from framework.latent_alarms import latent_alarms
 from framework.latent_checks import (
     Estimator,
@@ -74,6 +74,9 @@ class Latent(ExampleLearner):
 
     Models are judged by true draws always.
 
+    A conditional model is of p(x|y): the encoder and the decoder are told the label y (see `framework.conditioning`),
+    the prior is not, and all of the above is given y.
+
     Its metrics: `objective` (L), `reconstruction` (−log p(x|z), nats), `elbo` (log p(x|z) − KL(q‖p), nats, whatever the
     objective's weights are), and one for each divergence, by label. There is no `elbo` where it would be no bound: for
     a deterministic posterior, and for grey pixels under a Bernoulli likelihood. In training, what is to be known of
@@ -96,14 +99,18 @@ class Latent(ExampleLearner):
         estimator: of the gradient to a posterior that has no reparametrised draw; a Gaussian has `pathwise` exactly.
         temperature: τ > 0 of a relaxed draw, without unit; needed by discrete latents under `pathwise`.
         baseline: b, of the score function; None (null) is 0.
+        conditional: whether the model is of examples given their labels; the data must have some.
 
     Raises:
         IncompatibleParts: a likelihood that does not suit the data, a decoder of another shape, a divergence that needs
             a density where the posterior has none, a negative weight where there may be none, a label that is a
             metric's name, a bound or an estimator that these parts do not have, settings that the optimiser refuses.
+        OptionError: a conditional model of data without labels.
 
     Reference: Kingma & Welling, "Auto-Encoding Variational Bayes", 2014, https://arxiv.org/abs/1312.6114.
     """
+
+    contexts = staticmethod(contexts)
 
     def __init__(
         self,
@@ -120,6 +127,7 @@ class Latent(ExampleLearner):
         estimator: Estimator = "pathwise",
         temperature: float | Schedule | None = None,
         baseline: Baseline | None = None,
+        conditional: bool = False,
     ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
@@ -128,6 +136,8 @@ class Latent(ExampleLearner):
         self.optimizer = optimizer
         self.bound, self.samples = bound, samples
         self.estimator, self.temperature, self.baseline = estimator, temperature, baseline
+        self.takes_labels = conditional
+        self.condition = Conditioning(facts) if conditional else None
         # The ELBO's KL is taken from the objective where it is a term, so as not to be computed twice.
         self._kl_label = kl_label
         self.formula = self._formula()
@@ -135,40 +145,62 @@ class Latent(ExampleLearner):
         self.notes = self._check(facts)
         self.alarms = latent_alarms(latent_dim, self.objective, kl_label)
 
-    def losses(self, batch: Tensor, counters: Counters, keys: Keys) -> Iterator[Loss]:
-        latents = self._encode(batch, counters, keys)
+    def losses(self, batch: Tensor | Labelled, counters: Counters, keys: Keys) -> Iterator[Loss]:
+        x, labels = batch if isinstance(batch, Labelled) else (batch, None)
+        latents = self._encode(x, labels, counters, keys)
         of_critics: dict[str, Tensor] = {}
         for label, loss, metrics in self.objective.critic_losses(latents.whole_q, latents.p, latents.whole_z, keys):
             of_critics |= metrics
             yield Loss(loss, f"critic/{label}", {})
-        cost = self._cost(batch, latents.z, keys)
+        cost = self._cost(x, labels, latents.z, keys)
         total, metrics = self._objective(latents, cost, counters, keys)
         if self.estimator == "score_function":
-            samples = _samples(batch, cost.detach())
+            samples = _samples(x, cost.detach())
             surrogate, of_baseline = self._surrogate(latents, cost, samples)
             # What it adds is a gradient alone: its value means nothing.
             total = total + surrogate - surrogate.detach()
             metrics |= of_baseline
         yield Loss(total, "main", {**metrics, **of_critics})  # in the order in which a person reads them
         if self.baseline is not None:
-            self._update_baseline(self.baseline, samples, keys)
+            if keys.share.count > 1 and not keys.share.gathers:
+                raise ValueError("a baseline takes in the samples of whole batches: it cannot learn from parts in turn")
+            self.baseline.update(samples)
 
-    def evaluate(self, batch: Tensor, keys: Keys) -> dict[str, Tensor]:
-        latents = self._encode(batch, None, keys)
-        metrics = self._objective(latents, self._cost(batch, latents.z, keys), None, keys)[1]
+    def evaluate(self, batch: Tensor | Labelled, keys: Keys) -> dict[str, Tensor]:
+        x, labels = batch if isinstance(batch, Labelled) else (batch, None)
+        latents = self._encode(x, labels, None, keys)
+        metrics = self._objective(latents, self._cost(x, labels, latents.z, keys), None, keys)[1]
         return metrics | latent_health(latents.q, latents.p)
 
     def optimizers(self) -> dict[str, Optimizer]:
         return {name: make() for name, _, make in self._optimizers()}
 
     def posterior(self, x: Tensor, labels: Tensor | None = None) -> Distribution:
-        """Return q(z|x), batch shape [B], for examples [B, *input_shape]; with their labels where it is conditional."""
-        q: Distribution = self.encoder(x)
+        """Return q(z|x), batch shape [B], for examples [B, *input_shape]; of a conditional model q(z|x, y).
+
+        Args:
+            x: [B, *input_shape].
+            labels: y, [B] int64, where the model is conditional, and only there.
+
+        Raises:
+            ValueError: labels are missing, or of no use.
+        """
+        condition = self._condition(labels)
+        q: Distribution = self.encoder(x if condition is None else condition[0].examples(x, condition[1]))
         return q
 
     def likelihood(self, z: Tensor, labels: Tensor | None = None) -> Distribution:
-        """Return p(x|z), batch shape [B], for latents [B, D]; of examples with these labels where it is conditional."""
-        likelihood: Distribution = self.decoder(z)
+        """Return p(x|z), batch shape [B], for latents [B, D]; of a conditional model p(x|z, y).
+
+        Args:
+            z: [B, D].
+            labels: y, [B] int64, where the model is conditional, and only there.
+
+        Raises:
+            ValueError: labels are missing, or of no use.
+        """
+        condition = self._condition(labels)
+        likelihood: Distribution = self.decoder(z if condition is None else condition[0].latents(z, condition[1]))
         return likelihood
 
     def reconstruct(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -184,9 +216,19 @@ class Latent(ExampleLearner):
             return self.objective.formula("reconstruction")
         return f"− log 1/{self.samples} Σ_k p(x|z_k) p(z_k) / q(z_k|x), {self.samples} samples an example"
 
-    def _encode(self, x: Tensor, counters: Counters | None, keys: Keys) -> _Latents:
+    def _condition(self, labels: Tensor | None) -> tuple[Conditioning, Tensor] | None:
+        if self.condition is None:
+            if labels is not None:
+                raise ValueError("this model is not conditional: it takes no labels; conditional: true makes it so")
+            return None
+        if labels is None:
+            classes = self.condition.classes
+            raise ValueError(f"this model is conditional: it needs labels, [B] whole numbers from 0 to {classes - 1}")
+        return self.condition, labels
+
+    def _encode(self, x: Tensor, labels: Tensor | None, counters: Counters | None, keys: Keys) -> _Latents:
         with keys("encode"):
-            q = self.posterior(x)
+            q = self.posterior(x, labels)
         with keys("z"), full_precision(x):
             whole_q, whole_z, z = keys.share.sample(q, partial(self._draw, counters=counters))
         with full_precision(x):
@@ -211,13 +253,14 @@ class Latent(ExampleLearner):
         assert self.temperature is not None
         return relaxed(q, value_at(self.temperature, counters))
 
-    def _cost(self, x: Tensor, z: Tensor, keys: Keys) -> Tensor:
+    def _cost(self, x: Tensor, labels: Tensor | None, z: Tensor, keys: Keys) -> Tensor:
         """Return −log p(x|z), [B] nats; [K, B] for z of several samples."""
         if self._draws_several:
             keys = replace(keys, share=keys.share.several(self.samples))
             x, z = x.repeat_interleave(self.samples, dim=0), z.flatten(0, 1)  # the samples of an example in a row
+            labels = None if labels is None else labels.repeat_interleave(self.samples)
         with keys("decode"):
-            likelihood = self.likelihood(z)
+            likelihood = self.likelihood(z, labels)
         with full_precision(x):
             cost = -likelihood.log_prob(x)
         return cost.unflatten(0, (-1, self.samples)).T if self._draws_several else cost
@@ -261,20 +304,13 @@ class Latent(ExampleLearner):
         log_prob = latents.q.log_prob(latents.z.transpose(0, 1))  # [K, B]
         return score_function(log_prob, cost, baseline).mean() + fit, metrics
 
-    def _update_baseline(self, baseline: Baseline, samples: Samples, keys: Keys) -> None:
-        if keys.share.count > 1 and not keys.share.gathers:
-            raise ValueError("a baseline takes in the samples of whole batches: it cannot learn from parts in turn")
-        if keys.share.gathers:
-            observation, returns = gather_rows(samples.observation[0], samples.returns.T)
-            samples = _samples(observation, -returns.T)
-        baseline.update(samples)
-
     @torch.no_grad()
     def _check(self, facts: Facts) -> tuple[str, ...]:
         """Try the parts on two blank examples; return what a reader of the numbers should know."""
-        q = self.posterior(torch.zeros(2, *facts.input_shape))
+        labels = torch.zeros(2, dtype=torch.int64) if self.takes_labels else None
+        q = self.posterior(torch.zeros(2, *facts.input_shape), labels)
         p: Distribution = self.prior()
-        likelihood = self.likelihood(torch.zeros(2, self.latent_dim))
+        likelihood = self.likelihood(torch.zeros(2, self.latent_dim), labels)
         misfits = [
             *shape_misfits(q, p, likelihood, self.latent_dim, facts),
             *bound_misfits(self.bound, self.samples, self.estimator, self.objective, q),
@@ -290,6 +326,8 @@ class Latent(ExampleLearner):
         return tuple(self._notes(q, grey=grey))
 
     def _notes(self, q: Distribution, *, grey: bool) -> Iterator[str]:
+        if self.takes_labels:
+            yield "conditional: every likelihood and divergence is given the label"
         for leaf in self.objective.leaves:
             if leaf.divergence.estimator:
                 yield f"{leaf.label}: {leaf.divergence.estimator}"

@@ -100,6 +100,13 @@ def test_several_processes_train_the_same_model(trained: tuple[int, dict[int, Pa
     assert_same(run_of(roots[count], label), run_of(roots[1], label), TOLERANCE[precision])
 
 
+def test_several_processes_train_the_same_conditional_model(tmp_path: Path) -> None:
+    path = recipe(tmp_path, "kl")
+    for count in (1, 2):
+        on_ranks(count, train_each, [path], tmp_path / str(count), ["trainer.precision=64", "conditional=true"])
+    assert_same(run_of(tmp_path / "2", "kl"), run_of(tmp_path / "1", "kl"), TOLERANCE[64])
+
+
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
 @pytest.mark.parametrize("label", ["infovae", "adversarial"])
 def test_a_run_that_is_killed_goes_on_with_another_number_of_processes(

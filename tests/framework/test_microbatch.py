@@ -50,6 +50,13 @@ def test_parts_of_a_batch_take_the_step_of_the_whole(recipe: Path, tmp_path: Pat
         assert_same(run_in(root, "small"), run_in(whole, "small"), TOLERANCE)
 
 
+# The labels of a conditional model go with their examples.
+def test_parts_of_a_labelled_batch_take_the_step_of_the_whole(recipe: Path, tmp_path: Path) -> None:
+    for name, overrides in (("whole", []), ("parts", ["trainer.microbatch=16"])):
+        on_ranks(1, train_each, [recipe], tmp_path / name, ["conditional=true", *overrides])
+    assert_same(run_in(tmp_path / "parts", "small"), run_in(tmp_path / "whole", "small"), TOLERANCE)
+
+
 def test_clipping_changes_what_is_learned(recipe: Path, tmp_path: Path) -> None:
     for name, clip in (("free", []), ("clipped", ["trainer.gradient_clip=1.0"])):
         on_ranks(1, train_each, [recipe], tmp_path / name, ["optimizer={name: sgd, lr: 0.01}", *clip])
