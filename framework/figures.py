@@ -59,17 +59,18 @@ def draw_latent(learner: Latent, experience: Examples, folder: Path) -> list[Pat
     with evaluating(learner):
         rekey(0, "figures", 0)
         labels = None if test.labels is None else test.labels[:EXAMPLES].to(next(learner.parameters()).device)  # [N]
-        inputs, means = _encode_test_set(learner, test, labels)  # [B, *input_shape], [N, D]
+        told = labels if learner.takes_labels else None  # [N]
+        inputs, means = _encode_test_set(learner, test, told)  # [B, *input_shape], [N, D]
         rekey(0, "figures", 1)
         z = learner.prior().sample(torch.Size((1_000,)))  # [1000, D]
-        first = None if labels is None else labels[: len(inputs)]  # [B]
+        first = None if told is None else told[: len(inputs)]  # [B]
         reconstructions = learner.reconstruct(inputs, first)  # [B, *input_shape]
-        samples = learner.generate(z[: SAMPLES**2], spread(labels, SAMPLES**2))  # [100, *input_shape]
+        samples = learner.generate(z[: SAMPLES**2], spread(told, SAMPLES**2))  # [100, *input_shape]
         plane = None
         if learner.latent_dim == 2 and not is_discrete(learner.posterior(inputs, first)):
             points = square(quantiles()).to(z)  # [400, 2]
-            told = None if labels is None else labels[:1].expand(len(points))  # [400]
-            plane = learner.generate(points, told)  # [400, *input_shape]
+            one = None if told is None else told[:1].expand(len(points))  # [400]
+            plane = learner.generate(points, one)  # [400, *input_shape]
     span = span_of(inputs)
     figures = {
         "reconstructions": _reconstructions(inputs, reconstructions, span),
