@@ -20,14 +20,13 @@ from framework.estimate import Estimate
 from framework.importance import Importance, importance_sampling, log_likelihoods, sample_batches
 from framework.information import information
 from framework.learners.latent import Latent
+from framework.linear_products import fast_products
 from framework.randomness import Keys, permutation
 from framework.waiting import Track
 
 SAMPLES = 500  # importance samples where no number is asked for; published numbers take 5,000
-EXAMPLES_AT_ONCE, SAMPLES_AT_ONCE = (
-    32,
-    32,
-)  # decoded together: 1,024 are enough for fast products, and stay in the cache
+EXAMPLES_AT_ONCE = 64  # encoded together
+ROWS = 2_048  # latents decoded together: enough for fast products of matrices, and little memory
 STREAM = "fw evaluate"
 
 
@@ -116,8 +115,8 @@ def importance_of(learner: Latent, held: Examined, *, samples: int, seed: int, t
             repeated = None if labels is None else labels.repeat(len(z) // len(x))
             return log_likelihoods(learner.likelihood(z, repeated), x)
 
-        with keys("z"):
-            blocks.append(importance_sampling(q, p, fit, sample_batches(q, samples, SAMPLES_AT_ONCE)))
+        with keys("z"), fast_products(x.device):
+            blocks.append(importance_sampling(q, p, fit, sample_batches(q, samples, ROWS // len(x))))
     return Importance.join(blocks)
 
 
