@@ -124,6 +124,16 @@ def test_a_run_that_is_killed_again_and_again_resumes_to_the_bit(recipe: Path, u
     assert_same(run, unbroken)
 
 
+def test_a_conditional_run_resumes_to_the_bit(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.replace("{DIVERGENCES}", OBJECTIVES["vae"]))
+    overrides = ["conditional=true"]
+    for folder, moment, code in (("unbroken", None, 0), ("killed", "in a training step", -signal.SIGKILL)):
+        assert start(train, path, tmp_path / folder, overrides, moment) == code
+    assert start(go_on, run_in(tmp_path / "killed"), []) == 0
+    assert_same(run_in(tmp_path / "killed"), run_in(tmp_path / "unbroken"))
+
+
 def test_patience_that_is_at_an_end_is_so_after_a_kill(recipe: Path, tmp_path: Path) -> None:
     impatient = [
         "trainer.early_stopping=1",
