@@ -45,7 +45,8 @@ def draw_evaluation(learner: Latent, examples: Tensor, labels: Tensor | None, fo
     - `latents.png`: the posteriors' means, coloured by label.
 
     Nothing lies between discrete codes: those have neither plane nor interpolations, and their traversals go through
-    the values of a bit or of a one-hot variable.
+    the values of a bit or of a one-hot variable. A conditional learner is told the labels: its samples go through them
+    row by row, the examples of a line or of a grid share one, and plane and traversals are of the first example's.
 
     Args:
         learner: on any device; it is left as it was.
@@ -60,7 +61,8 @@ def draw_evaluation(learner: Latent, examples: Tensor, labels: Tensor | None, fo
     with evaluating(learner):
         rekey(0, "evaluation figures", 0)
         labels = None if labels is None else labels.to(examples.device)
-        shown = _Shown(learner, examples, labels, encode(learner, examples, labels), span_of(examples))
+        told = labels if learner.takes_labels else None
+        shown = _Shown(learner, examples, labels, told, encode(learner, examples, told), span_of(examples))
         for index, (name, draw) in enumerate(_FIGURES.items(), 1):
             rekey(0, "evaluation figures", index)
             if (figure := draw(shown)) is not None:  # one at a time is in memory
@@ -76,6 +78,7 @@ class _Shown:
         learner: in evaluation mode.
         examples: [N, *input_shape].
         labels: [N], or None.
+        told: [N], the labels that a conditional learner is told, or None.
         coded: of the examples.
         span: the values at black and white.
     """
@@ -83,32 +86,31 @@ class _Shown:
     learner: Latent
     examples: Tensor
     labels: Tensor | None
+    told: Tensor | None
     coded: Coded
     span: tuple[float, float]
 
     @property
     def first_posterior(self) -> Distribution:
         """q(z|x) of the first example, batch shape [1]."""
-        return self.learner.posterior(self.examples[:1], None if self.labels is None else self.labels[:1])
+        return self.learner.posterior(self.examples[:1], None if self.told is None else self.told[:1])
 
     @property
     def is_discrete(self) -> bool:
         return is_discrete(self.first_posterior)
 
-    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+    def decode(self, z: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return means of p(x|z) for latents [R, ..., D], all in a row.
 
         Args:
             z: the latents.
-            labels: [R], what a conditional learner is told; None is the first example's label for all.
+            rows: [R], of the examples whose labels a conditional learner is told; None is the first one's for all.
         """
-        if self.labels is not None:
-            told = self.labels[:1].expand(len(z)) if labels is None else labels
-            labels = told.repeat_interleave(z[0, ..., 0].numel())
+        labels = None
+        if self.told is not None:
+            labels = self.told[:1].expand(len(z)) if rows is None else self.told[rows]
+            labels = labels.repeat_interleave(z[0, ..., 0].numel())
         return decode(self.learner, z.flatten(0, -2).to(self.coded.codes), labels)
-
-    def labels_of(self, rows: Tensor) -> Tensor | None:
-        return None if self.labels is None else self.labels[rows]
 
     def inputs(self, rows: Tensor) -> Tensor:
         """Return examples as large as decoded ones."""
@@ -117,7 +119,7 @@ class _Shown:
 
 def _samples(shown: _Shown) -> Figure:
     z = shown.learner.prior().sample(torch.Size([SIDE**2]))  # [400, D]
-    decoded = shown.decode(z, spread(shown.labels, len(z)))
+    decoded = decode(shown.learner, z, spread(shown.told, len(z)))
     figure = new_figure(WIDTH * SIDE + 0.3, WIDTH * SIDE * aspect(decoded.shape[1:]) + 0.8)
     axes = figure.subplots()
     draw_tiles(axes, decoded, SIDE, shown.span)
@@ -143,21 +145,35 @@ def _interpolation_grid(shown: _Shown) -> Figure | None:
 
 
 def _corners(shown: _Shown) -> Tensor:
-    """Return the rows of four examples, [4], of different labels where there are so many; few examples are repeated."""
-    rows = list(range(min(4, len(shown.examples))))
-    if shown.labels is not None:
-        rows = list(dict.fromkeys([*sorted(one_of_each(shown.labels).tolist()), *rows]))
+    """Return the rows of four examples, [4]; few examples are repeated.
+
+    Of different labels where there are so many, and all of one where a conditional learner is told it.
+    """
+    if shown.told is not None:
+        rows = (shown.told == shown.told[0]).nonzero().squeeze(-1)[:4].tolist()
+    else:
+        of_labels = [] if shown.labels is None else sorted(one_of_each(shown.labels).tolist())
+        rows = list(dict.fromkeys([*of_labels, *range(min(4, len(shown.examples)))]))
     return torch.tensor((rows * 4)[:4])
 
 
 def _interpolations(shown: _Shown) -> Figure | None:
-    pairs = min(PAIRS, len(shown.examples) // 2)
-    if pairs == 0 or shown.is_discrete:
+    first, second = _pairs(shown)  # [P] each
+    if len(first) == 0 or shown.is_discrete:
         return None
-    first, second = torch.arange(2 * pairs).unflatten(0, (pairs, 2)).T  # [P] each
     codes = shown.coded.codes
-    decoded = shown.decode(lines(codes[first], codes[second]), shown.labels_of(first))
+    decoded = shown.decode(lines(codes[first], codes[second]), first)
     return draw_lines((shown.inputs(first), shown.inputs(second)), decoded, shown.span)
+
+
+def _pairs(shown: _Shown) -> Tensor:
+    """Return the rows of pairs of examples, [2, P]: neighbours, of one label where a conditional learner is told it."""
+    if shown.told is None:
+        pairs = min(PAIRS, len(shown.examples) // 2)
+        return torch.arange(2 * pairs).view(pairs, 2).T
+    alike = [(shown.told == label).nonzero().squeeze(-1)[:2] for label in shown.told.unique()]
+    found = [rows for rows in alike if len(rows) == 2][:PAIRS]
+    return torch.stack(found, dim=1) if found else torch.empty(2, 0, dtype=torch.int64)
 
 
 def _traversals(shown: _Shown) -> Figure | None:
@@ -176,7 +192,7 @@ def _best_worst(shown: _Shown) -> Figure | None:
         return None
     return draw_best_and_worst(
         inputs=(shown.inputs(best), shown.inputs(worst)),
-        outputs=(shown.decode(codes[best], shown.labels_of(best)), shown.decode(codes[worst], shown.labels_of(worst))),
+        outputs=(shown.decode(codes[best], best), shown.decode(codes[worst], worst)),
         nats=(nats[best], nats[worst]),
         span=shown.span,
         examples=len(nats),
