@@ -224,6 +224,52 @@ def evaluate(
 
 
 @app.command()
+def sample(
+    run: RunDirectoryPath,
+    number: Annotated[int, typer.Option(metavar="N", help="How many.")] = 100,
+    source: Annotated[
+        Literal["prior", "aggregate"],
+        typer.Option("--from", help="Draw latents from the prior, or from a mixture fitted to training codes."),
+    ] = "prior",
+    around: Annotated[
+        int | None, typer.Option(metavar="ROW", help="Draw them from the posterior of this test example instead.")
+    ] = None,
+    label: Annotated[
+        int | None, typer.Option(metavar="N", help="Of examples of a conditional model. [each in turn, or the input's]")
+    ] = None,
+    components: Annotated[int | None, typer.Option(metavar="N", help="Of the mixture: Gaussians. [10]")] = None,
+    draw: Annotated[bool, typer.Option("--draw", help="Draw examples of p(x|z), instead of taking its means.")] = False,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the draws.")] = 0,
+    checkpoint: Annotated[
+        Checkpoint | None, typer.Option(help="Which weights. [those that the run was tested with, or the last]")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the two files go. [RUN/samples]")] = None,
+    data_dir: DataDirectory = None,
+    json: Json = False,
+) -> None:
+    """Sample examples of a latent-variable model: a picture, samples.png, and the arrays, samples.npz."""
+    with _exit_codes():
+        from framework.sample import sample as draw_samples
+
+        sampled = draw_samples(
+            run,
+            number=number,
+            source=source,
+            around=around,
+            label=label,
+            components=components,
+            draws=draw,
+            seed=seed,
+            weights=checkpoint,
+            out=out,
+            data_directory=_data_directory(data_dir),
+        )
+        typer.echo(sampled)
+        if json:
+            _echo_json(sampled.plain())
+
+
+@app.command()
 def watch(
     run: RunDirectoryPath,
     episodes: Annotated[int, typer.Option(metavar="N", help="How many.")] = 1,
