@@ -36,7 +36,7 @@ class Examined:
 
     Args:
         examples: [N, *input_shape], on the learner's device and of its type.
-        labels: [N] int64, or None.
+        labels: what a conditional learner is told, [N] int64; None where it is not.
     """
 
     examples: Tensor
@@ -46,7 +46,7 @@ class Examined:
         return len(self.examples)
 
     def block(self, rows: slice | Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return some examples and their labels."""
+        """Return some examples, and what a conditional learner is told of them."""
         return self.examples[rows], None if self.labels is None else self.labels[rows]
 
 
@@ -57,7 +57,8 @@ def examined(split: Split, learner: Latent, seed: int) -> Examined:
     for index, start in enumerate(range(0, len(split), 1_000)):
         rows = slice(start, start + 1_000)
         blocks.append(split.examples(rows, Keys(seed, STREAM, index)).to(like))
-    labels = None if split.labels is None else split.labels.to(like.device)
+    told = split.labels if learner.takes_labels else None
+    labels = None if told is None else told.to(like.device)
     return Examined(torch.cat(blocks), labels)
 
 
