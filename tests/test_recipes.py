@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from framework import run as running
 from framework.data import default_directory
 from framework.discovery import load_plugins
 from framework.prepare import prepare
+from framework.recipe_headers import read_header
 from framework.schema import Part, load_recipe
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
@@ -48,7 +50,9 @@ def test_a_recipe_takes_two_steps(path: Path, tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_opens_with_what_it_is_and_how_it_is_run(path: Path) -> None:
-    header = "".join(line for line in path.read_text().splitlines(keepends=True) if line.startswith("#"))
-    assert f"fw run recipes/{path.name}" in header
-    assert "±" in header
+def test_a_recipe_opens_with_what_it_is_its_source_what_was_measured_and_how_it_is_run(path: Path) -> None:
+    header = read_header(path.read_text(encoding="utf-8"))
+    assert len(header.what) > 40
+    assert re.search(r"\([^()]*\b(19|20)\d\d\b[^()]*\)", header.what), "authors and year, in parentheses"
+    assert re.search(r"\d ?± ?\d|\(± \d", header.measured), "a line that begins with Measured, a number and its spread"
+    assert f"fw run recipes/{path.name}" in header.commands[0]
