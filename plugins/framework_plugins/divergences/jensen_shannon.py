@@ -43,6 +43,9 @@ class JensenShannon(Divergence):
         >>> JensenShannon()(far, p, far.rsample())  # log 2
         tensor(0.6931)
 
+    Oracle: numerical integration in one dimension, of the value and of its gradient; the linear-Gaussian model, which
+        is approached from above.
+
     Reference: Lin, "Divergence Measures Based on the Shannon Entropy", 1991, section IV,
         https://doi.org/10.1109/18.61115; Zhao, Song & Ermon, "InfoVAE", 2019, section 4.2 (as the divergence of its
         second term), https://arxiv.org/abs/1706.02262.
