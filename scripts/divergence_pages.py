@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from pathlib import Path
 
 from framework.adversarial import AdversarialDivergence
@@ -122,7 +123,8 @@ def _cell(text: str = "") -> str:
 
 
 def main() -> None:
-    load_plugins()
+    if broken := load_plugins():
+        sys.exit("\n".join(map(str, broken)))  # their pages would be deleted
     wanted = pages()
     folder = ROOT / "docs" / "divergences"
     folder.mkdir(exist_ok=True)
