@@ -21,7 +21,8 @@ from framework.canvas import FAINT, INK, PALETTE, new_figure, save, style
 SPLITS = {"train": PALETTE[0], "validation": PALETTE[6], "evaluation": PALETTE[6], "test": INK}
 PERFORMANCE = ("return", "reward", "optimal")  # what an agent is for: their rise is shown whole
 LEADING = (*PERFORMANCE, "objective", "elbo", "reconstruction")  # the first panels of the learning curves
-NATS = ("objective", "elbo", "reconstruction", "kl", "entropy")  # the other divergences have units of their own
+# The other divergences have units of their own.
+NATS = ("objective", "elbo", "reconstruction", "kl", "aggregate_mismatch", "entropy")
 UNITS = {**dict.fromkeys(NATS, "nats"), "value_loss": "squared reward", "length": "steps"}
 ERROR = "_standard_error"  # what the name of a metric's standard error ends with
 WINDOW = 21  # records in the centred mean of the return, or a fifth of them where they are fewer than 105
