@@ -28,6 +28,19 @@ def test_a_split_without_a_transform_gives_its_rows() -> None:
     assert torch.equal(split.examples(slice(1, 3), Keys(0, "test", 0)), torch.arange(3.0, 9.0).view(2, 3))
 
 
+def test_labels_go_with_their_examples() -> None:
+    split = Split(torch.arange(6.0).view(3, 2), torch.tensor([2, 0, 1]), lambda x: x + torch.rand(x.shape))
+    rows, keys = torch.tensor([2, 0]), Keys(0, "train", 7)
+    batch = split.labelled(rows, keys)
+    assert torch.equal(batch.inputs, split.examples(rows, keys))
+    assert batch.labels.tolist() == [1, 2]
+    assert split.labelled(slice(1, 3), keys).labels.tolist() == [0, 1]
+    double = batch.to(torch.device("cpu"), torch.float64)
+    assert (double.inputs.dtype, double.labels.dtype) == (torch.float64, torch.int64)
+    with pytest.raises(DataError, match=r"^the data have no labels, and what learns from them needs some$"):
+        Split(torch.zeros(3, 2)).labelled(rows, keys)
+
+
 def test_the_data_directory_is_the_configured_one_or_in_the_users_cache() -> None:
     assert default_directory({"FW_DATA_DIR": "data", "XDG_CACHE_HOME": "cache"}) == Path("data")
     assert default_directory({"FW_DATA_DIR": "", "XDG_CACHE_HOME": "cache"}) == Path("cache/fw")
