@@ -13,16 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from framework import Counters, Dataset, Facts, Optimizer, Source, Split, Term, figures
+from framework import Counters, Dataset, Facts, Optimizer, Source, Split, figures
 from framework.examples import Examples
 from framework.figures import draw
 from framework.learner import ExampleLearner, Loss
-from framework.learners.latent import Latent
-from framework_plugins.decoders.mlp import MLPDecoder
-from framework_plugins.divergences.kl import KL
-from framework_plugins.encoders.mlp import MLPEncoder
-from framework_plugins.optimizers.adam import adam
-from framework_plugins.priors.standard_normal import StandardNormal
+from tests.framework.small_learners import make_learner
 
 
 def make_dataset(shape: tuple[int, ...], *, size: int = 40, labels: int | None = 3) -> Dataset:
@@ -38,20 +33,6 @@ def drawn(learner: ExampleLearner, dataset: Dataset, folder: Path) -> list[Path]
     return draw(learner, examples, folder)
 
 
-def make_learner(dataset: Dataset, latent_dim: int) -> Latent:
-    torch.manual_seed(0)
-    shape = dataset.facts.input_shape
-    return Latent(
-        facts=dataset.facts,
-        latent_dim=latent_dim,
-        encoder=MLPEncoder(input_shape=shape, latent_dim=latent_dim, hidden=[16]),
-        decoder=MLPDecoder(input_shape=shape, latent_dim=latent_dim, hidden=[16], likelihood="gaussian"),
-        prior=StandardNormal(latent_dim=latent_dim),
-        divergences={"kl": Term(KL())},
-        optimizer=adam,
-    )
-
-
 def size_of(picture: Path) -> tuple[int, int]:
     content = picture.read_bytes()
     assert content.startswith(b"\x89PNG\r\n")
@@ -61,7 +42,7 @@ def size_of(picture: Path) -> tuple[int, int]:
 @pytest.mark.parametrize("latent_dim", [1, 2, 16])
 def test_latent_learner_has_its_pictures(tmp_path: Path, latent_dim: int) -> None:
     dataset = make_dataset((1, 8, 8))
-    paths = drawn(make_learner(dataset, latent_dim), dataset, tmp_path)
+    paths = drawn(make_learner(dataset.facts.input_shape, latent_dim), dataset, tmp_path)
     names = ["reconstructions", "prior_samples", "latent_scatter", *(["manifold"] if latent_dim == 2 else [])]
     assert [path.name for path in paths] == [f"{name}.png" for name in names]
     assert sorted(tmp_path.iterdir()) == sorted(paths)  # and no temporary file is left
@@ -88,20 +69,20 @@ def test_any_data_can_be_drawn(
     tmp_path: Path, shape: tuple[int, ...], size: int, labels: int | None, latent_dim: int
 ) -> None:
     dataset = make_dataset(shape, size=size, labels=labels)
-    assert len(drawn(make_learner(dataset, latent_dim), dataset, tmp_path)) == 3 + (latent_dim == 2)
+    assert len(drawn(make_learner(dataset.facts.input_shape, latent_dim), dataset, tmp_path)) == 3 + (latent_dim == 2)
 
 
 def test_posteriors_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
     dataset = make_dataset((4,))
     dataset.test.inputs[:3] = math.nan
-    assert (tmp_path / "latent_scatter.png") in drawn(make_learner(dataset, 5), dataset, tmp_path)
+    assert (tmp_path / "latent_scatter.png") in drawn(make_learner(dataset.facts.input_shape, 5), dataset, tmp_path)
     dataset.test.inputs[:] = math.nan
-    assert (tmp_path / "latent_scatter.png") not in drawn(make_learner(dataset, 5), dataset, tmp_path)
+    assert (tmp_path / "latent_scatter.png") not in drawn(make_learner(dataset.facts.input_shape, 5), dataset, tmp_path)
 
 
 def test_same_pictures_whatever_was_drawn_from_the_generator_before(tmp_path: Path) -> None:
     dataset = make_dataset((1, 8, 8))
-    learner = make_learner(dataset, 2)
+    learner = make_learner(dataset.facts.input_shape, 2)
     pictures = []
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -111,7 +92,7 @@ def test_same_pictures_whatever_was_drawn_from_the_generator_before(tmp_path: Pa
 
 def test_draws_in_evaluation_mode_and_leaves_every_module_as_it_was(tmp_path: Path) -> None:
     dataset = make_dataset((1, 8, 8))
-    learner = make_learner(dataset, 2)
+    learner = make_learner(dataset.facts.input_shape, 2)
     learner.train()
     learner.prior.eval()  # a module whose mode differs from the learner's
     before = [module.training for module in learner.modules()]
