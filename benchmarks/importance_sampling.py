@@ -7,7 +7,7 @@ The model is that of recipes/vae_mnist.yaml with 16 latents, as it is initialise
 training), on MNIST's test images. The formulations take turns on the same images, and the ratio is the median of the
 rounds':
 
-- `ours`: `framework.latent_evaluation.importance_of`;
+- `ours`: `framework.latent_numbers.importance_of`;
 - `expanded`: one image at a time, copied K times through encoder and decoder, with torch's Independent(Normal) and
   Independent(Bernoulli), as published evaluation scripts do it;
 - `chunks`: the same, a hundred copies at a time;
@@ -34,7 +34,8 @@ from torch.distributions import Bernoulli, Independent, Normal
 from framework.build import build, build_data
 from framework.data import default_directory
 from framework.discovery import load_plugins
-from framework.latent_evaluation import Examined, importance_of
+from framework.examined import Examined
+from framework.latent_numbers import importance_of
 from framework.learners.latent import Latent
 from framework.schema import load_recipe
 from framework.waiting import at_once
@@ -44,7 +45,7 @@ Formulation = Callable[[Latent, Tensor, int], Tensor]
 
 
 def ours(learner: Latent, images: Tensor, samples: int) -> Tensor:
-    held = Examined(images, None)
+    held = Examined(images)
     return importance_of(learner, held, samples=samples, seed=0, track=at_once).log_likelihood
 
 

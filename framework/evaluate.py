@@ -116,11 +116,18 @@ def _table(found: dict[str, Any]) -> list[str]:
     """Return a line a number, with its standard error."""
     lines = []
     for name, value in found.items():
-        if isinstance(value, float) and not name.endswith("_standard_error"):
-            error = found.get(f"{name}_standard_error")
-            lines.append(f"  {name:<36}{value:.6g}" + ("" if error is None else f" ± {error:.2g}"))
-    settings = ", ".join(f"{name} {value}" for name, value in found.get("settings", {}).items())
-    return [*lines, f"  ({settings}; ± is one standard error)"] if settings else lines
+        if name in ("run", "weights", "step", "notes", "settings", "figures") or name.endswith("_standard_error"):
+            continue
+        error = found.get(f"{name}_standard_error")
+        numbers = " ".join(f"{one:.3g}" for one in value) if isinstance(value, list) else _number(value)
+        lines.append(f"  {name:<42}{numbers}" + ("" if error is None else f" ± {error:.2g}"))
+    if settings := found.get("settings"):
+        lines.append("± is one standard error; " + ", ".join(f"{name} {value}" for name, value in settings.items()))
+    return lines
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.6g}"
 
 
 def _count(agent: Agent, episodes: int | None) -> int:
@@ -173,6 +180,7 @@ def _of_examples(
     judged = evaluate_latent(
         learner,
         getattr(dataset, name),
+        dataset.train,
         dataset.facts,
         batch_size=data.batch_size,
         samples=SAMPLES if samples is None else samples,
