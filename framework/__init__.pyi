@@ -12,6 +12,7 @@ from .baseline import Baseline as Baseline
 from .baseline import FittedBaseline as FittedBaseline
 from .baseline import Samples as Samples
 from .baseline import register_baseline as register_baseline
+from .batch_statistics import BatchStatistics as BatchStatistics
 from .data import Data as Data
 from .data import DataError as DataError
 from .data import Dataset as Dataset
@@ -49,9 +50,13 @@ from .learner import Loss as Loss
 from .learner import register_learner as register_learner
 from .loading import load as load
 from .objective import Objective as Objective
+from .optimal_gaussian import OptimalGaussian as OptimalGaussian
+from .optimal_gaussian import OptimalVariance as OptimalVariance
 from .optimizer import Optimizer as Optimizer
 from .optimizer import initial as initial
 from .optimizer import register_optimizer as register_optimizer
+from .pixel_distributions import CategoricalPixels as CategoricalPixels
+from .pixel_distributions import DiscretizedLogistic as DiscretizedLogistic
 from .policy import Policy as Policy
 from .policy import register_policy as register_policy
 from .prior import Prior as Prior

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from framework.batch_statistics import BatchStatistics
 from framework.data import Dataset, Labelled, Split
 from framework.distributed import rank, world_size
 from framework.errors import IncompatibleParts, Problem
@@ -20,7 +21,7 @@ from framework.share import WHOLE, Share
 from framework.trainer import Trainer
 
 EXAMPLES = 4  # of one process: what depends on how many there are shows at one, two or three
-_BATCH_STATISTICS = nn.modules.batchnorm._BatchNorm
+_BATCH_NORMALISATION = nn.modules.batchnorm._BatchNorm
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,12 @@ def _leaves_out(learner: ExampleLearner, dataset: Dataset, examples: int, share:
 
 def _batch_statistics(recipe: Recipe, learner: Learner, where: str) -> Iterator[Problem]:
     for name, module in learner.named_modules():
-        if isinstance(module, _BATCH_STATISTICS):
-            yield Problem(
-                f"{name} normalises by statistics of the batch, of which a process or a microbatch has a part",
-                where,
-                type(module).__name__,
-                "normalisation by layer or group",
-                "nn.GroupNorm or nn.LayerNorm",
-                recipe.mark(where),
-            )
+        if isinstance(module, _BATCH_NORMALISATION):
+            does, expected = "normalises by", "normalisation by layer or group"
+            write = "nn.GroupNorm or nn.LayerNorm"
+        elif isinstance(module, BatchStatistics):
+            does, expected, write = "takes", "what depends on each example alone", module.instead
+        else:
+            continue
+        message = f"{name} {does} statistics of the batch, of which a process or a microbatch has a part"
+        yield Problem(message, where, type(module).__name__, expected, write, recipe.mark(where))

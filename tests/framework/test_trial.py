@@ -292,8 +292,16 @@ def test_what_two_processes_refuse_before_anything_is_written(recipe: Path, enco
             "trainer.microbatch",
             batch_norm("trainer.microbatch"),
         ),
+        (
+            ["decoder.likelihood=gaussian", "decoder.sigma=optimal", "trainer.microbatch=16"],
+            "trainer.microbatch",
+            "decoder.likelihood.optimal takes statistics of the batch, of which a process or a microbatch has a part\n"
+            "       found:    OptimalVariance\n"
+            "       expected: what depends on each example alone\n"
+            "       write:    learn_sigma: true, or a number for sigma",
+        ),
     ],
-    ids=["a draw by rejection", "one example", "batch normalisation"],
+    ids=["a draw by rejection", "one example", "batch normalisation", "the optimal sigma"],
 )
 def test_what_is_refused_before_anything_is_written(
     recipe: Path, encoders: Path, tmp_path: Path, overrides: list[str], where: str, rest: str

@@ -18,7 +18,7 @@ from framework.decoder import decoders
 from framework.divergence import divergences
 from framework.encoder import encoders
 from framework.errors import OptionError
-from framework.options import REQUIRED, alternatives, options_of
+from framework.options import REQUIRED, options_of
 from framework.policy import policies
 from framework.prior import priors
 from framework.registry import Entry, Registry, registry_of
@@ -80,10 +80,9 @@ def cases(registry: Registry[Any]) -> list[Any]:
     found = []
     for entry in registry:
         choices = {
-            name: get_args(choice)
+            name: get_args(option.annotation)
             for name, option in options_of(entry.factory).items()
-            for choice in alternatives(option.annotation)
-            if get_origin(choice) is Literal and name in FREE
+            if get_origin(option.annotation) is Literal and name in FREE
         }
         for values in itertools.product(*choices.values()):
             chosen = dict(zip(choices, values, strict=True))

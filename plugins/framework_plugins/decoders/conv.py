@@ -7,7 +7,7 @@ from torch.distributions import Distribution
 
 from framework import Decoder, register_decoder
 from framework.networks import Activation, image_shape, transposed_conv
-from framework_plugins.decoders.likelihood import Likelihood, LikelihoodName
+from framework_plugins.decoders.likelihood import Likelihood, LikelihoodName, Sigma, output_shape
 
 
 @register_decoder("conv")
@@ -19,8 +19,9 @@ class ConvDecoder(Decoder):
         input_shape: (channels, height, width).
         channels: of each layer's input, from the smallest image to the largest.
         activation: the non-linearity between layers.
-        likelihood: `bernoulli`, `gaussian` or `continuous_bernoulli`.
-        sigma: σ of the Gaussian in the data's unit; 1 when left out.
+        likelihood: `bernoulli`, `gaussian`, `continuous_bernoulli`, or for images of bytes `categorical` or
+            `discretized_logistic`.
+        sigma: σ of the Gaussian in the data's unit, or `optimal`, that of the batch's errors; 1 when left out.
         learn_sigma: whether σ is learned.
 
     Raises:
@@ -35,11 +36,12 @@ class ConvDecoder(Decoder):
         channels: list[int],
         activation: Activation = "relu",
         likelihood: LikelihoodName = "bernoulli",
-        sigma: float | None = None,
+        sigma: Sigma = None,
         learn_sigma: bool = False,
     ) -> None:
         super().__init__()
-        self.trunk = transposed_conv(latent_dim, image_shape(input_shape), channels, activation=activation)
+        shape = image_shape(output_shape(input_shape, likelihood))
+        self.trunk = transposed_conv(latent_dim, shape, channels, activation=activation)
         self.likelihood = Likelihood(
             input_shape=input_shape, likelihood=likelihood, sigma=sigma, learn_sigma=learn_sigma
         )

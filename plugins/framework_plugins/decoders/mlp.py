@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 
 from framework import Decoder, register_decoder
 from framework.networks import Activation, Reshape, mlp
-from framework_plugins.decoders.likelihood import Likelihood, LikelihoodName
+from framework_plugins.decoders.likelihood import Likelihood, LikelihoodName, Sigma, output_shape
 
 
 @register_decoder("mlp")
@@ -22,8 +22,9 @@ class MLPDecoder(Decoder):
         hidden: units of each hidden layer, from the latent's side.
         activation: the non-linearity after each.
         dropout: the share of each hidden layer's units that a training step sets to zero.
-        likelihood: `bernoulli`, `gaussian` or `continuous_bernoulli`.
-        sigma: σ of the Gaussian in the data's unit; 1 when left out.
+        likelihood: `bernoulli`, `gaussian`, `continuous_bernoulli`, or for images of bytes `categorical` or
+            `discretized_logistic`.
+        sigma: σ of the Gaussian in the data's unit, or `optimal`, that of the batch's errors; 1 when left out.
         learn_sigma: whether σ is learned.
     """
 
@@ -36,12 +37,13 @@ class MLPDecoder(Decoder):
         activation: Activation = "relu",
         dropout: float = 0.0,
         likelihood: LikelihoodName = "bernoulli",
-        sigma: float | None = None,
+        sigma: Sigma = None,
         learn_sigma: bool = False,
     ) -> None:
         super().__init__()
-        outputs = mlp(latent_dim, hidden, math.prod(input_shape), activation=activation, dropout=dropout)
-        self.trunk = nn.Sequential(outputs, Reshape(input_shape))
+        shape = output_shape(input_shape, likelihood)
+        outputs = mlp(latent_dim, hidden, math.prod(shape), activation=activation, dropout=dropout)
+        self.trunk = nn.Sequential(outputs, Reshape(shape))
         self.likelihood = Likelihood(
             input_shape=input_shape, likelihood=likelihood, sigma=sigma, learn_sigma=learn_sigma
         )

@@ -8,15 +8,15 @@ import pytest
 import torch
 from scipy.integrate import quad
 from torch import Tensor
-from torch.distributions import Bernoulli, Normal, constraints
+from torch.distributions import Bernoulli, Categorical, Normal, constraints
 
 from framework import Counters, OptionError
-from framework_plugins.decoders.likelihood import Likelihood
+from framework_plugins.decoders.likelihood import Likelihood, output_shape
 from framework_plugins.optimizers.adam import adam
 
 
 def likelihood(
-    name: str, shape: tuple[int, ...] = (2, 3), *, sigma: float | None = None, learn_sigma: bool = False
+    name: str, shape: tuple[int, ...] = (2, 3), *, sigma: float | str | None = None, learn_sigma: bool = False
 ) -> Likelihood:
     return Likelihood(input_shape=shape, likelihood=name, sigma=sigma, learn_sigma=learn_sigma)
 
@@ -90,18 +90,67 @@ def test_a_fixed_sigma_is_no_parameter_and_is_saved() -> None:
         ("bernoulli", constraints.boolean),
         ("gaussian", constraints.real),
         ("continuous_bernoulli", constraints.unit_interval),
+        ("categorical", constraints.unit_interval),
+        ("discretized_logistic", constraints.unit_interval),
     ],
 )
 def test_the_support_says_what_data_it_is_for(name: str, support: constraints.Constraint) -> None:
-    found = likelihood(name)(outputs()).support
+    found = likelihood(name)(torch.zeros(4, *output_shape((2, 3), name))).support
     assert found.base_constraint is support
     assert found.event_dim == 2
 
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0])
 def test_sigma_is_positive(sigma: float) -> None:
-    with pytest.raises(OptionError, match=rf"^sigma: expected a number above 0, found {sigma}$"):
+    with pytest.raises(OptionError, match=rf"^sigma: expected a number above 0, or optimal, found {sigma}$"):
         likelihood("gaussian", sigma=sigma)
+
+
+def test_the_optimal_sigma_is_that_of_the_errors() -> None:
+    part = likelihood("gaussian", sigma="optimal")
+    x = outputs().flip(0)
+    variance = (x - outputs()).square().mean()
+    expected = Normal(outputs(), variance.sqrt()).log_prob(x).sum((1, 2))
+    torch.testing.assert_close(part(outputs()).log_prob(x), expected)
+    torch.testing.assert_close(part.eval()(outputs()).log_prob(x), expected)  # the running one, of one batch
+
+
+def test_the_optimal_sigma_is_not_learned_as_well() -> None:
+    message = r"^learn_sigma: expected one of the two, found true beside sigma: optimal$"
+    with pytest.raises(OptionError, match=message):
+        likelihood("gaussian", sigma="optimal", learn_sigma=True)
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3), (3, 4, 5)], ids=str)
+def test_categorical_outputs_are_the_logits_of_the_levels(shape: tuple[int, ...]) -> None:
+    assert output_shape(shape, "categorical") == (256 * shape[0], *shape[1:])
+    logits = torch.randn(4, 256, *shape, generator=torch.Generator().manual_seed(0))
+    level = torch.randint(256, (4, *shape), generator=torch.Generator().manual_seed(1))
+    expected = Categorical(logits=logits.movedim(1, -1)).log_prob(level).flatten(1).sum(1)
+    found = likelihood("categorical", shape)(logits.flatten(1, 2)).log_prob(level / 255)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3), (3, 4, 5)], ids=str)
+def test_outputs_of_zero_are_a_mid_grey_of_half_the_range(shape: tuple[int, ...]) -> None:
+    assert output_shape(shape, "discretized_logistic") == (2 * shape[0], *shape[1:])
+    raw = torch.zeros(4, 2 * shape[0], *shape[1:])
+    raw[:, shape[0] :] = torch.tensor([0.0, -1.0, -7.0, -20.0]).view(4, *(1 for _ in shape))
+    p = likelihood("discretized_logistic", shape)(raw)
+    torch.testing.assert_close(p.location, torch.full((4, *shape), 0.5))
+    expected = torch.tensor([0.5, 0.5 / math.e, 0.5 * math.exp(-7), 0.5 * math.exp(-7)])
+    torch.testing.assert_close(p.log_scale.exp().flatten(1)[:, 0], expected)
+
+
+def test_the_first_half_of_the_channels_is_the_mean() -> None:
+    raw = torch.randn(4, 6, 2, generator=torch.Generator().manual_seed(0))
+    p = likelihood("discretized_logistic", (3, 2))(raw)
+    torch.testing.assert_close(p.location, (raw[:, :3] + 1) / 2)
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "gaussian", "continuous_bernoulli"])
+def test_the_others_have_one_output_a_value(name: str) -> None:
+    assert output_shape((3, 4, 5), name) == (3, 4, 5)
 
 
 @pytest.mark.parametrize(("options", "named"), [({"sigma": 0.5}, "sigma"), ({"learn_sigma": True}, "learn_sigma")])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 
+from framework_plugins.decoders.likelihood import LikelihoodName
 from framework_plugins.decoders.mlp import MLPDecoder
 
 
 @pytest.mark.parametrize("input_shape", [(1, 8, 8), (1, 28, 28), (3, 17, 9), (12,)], ids=str)
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "continuous_bernoulli"])
+@pytest.mark.parametrize("likelihood", get_args(LikelihoodName))
 def test_events_have_the_examples_shape(input_shape: tuple[int, ...], likelihood: str) -> None:
     decoder = MLPDecoder(latent_dim=5, input_shape=input_shape, hidden=[7], likelihood=likelihood)
     p = decoder(torch.zeros(2, 5))
