@@ -42,7 +42,9 @@ class CIFAR10(Data):
     """
 
     def __init__(self, *, batch_size: int, path: str | None = None, data_directory: Path) -> None:
-        if not 1 <= batch_size <= 45_000:
+        if path is not None and batch_size < 1:
+            raise OptionError("batch_size", found=batch_size, expected="at least 1")
+        if path is None and not 1 <= batch_size <= 45_000:
             raise OptionError("batch_size", found=batch_size, expected="1 to 45,000, the number of training images")
         if path is not None and Path(path).suffix != ".npz":
             raise OptionError("path", found=path, expected="the path of a .npz file")

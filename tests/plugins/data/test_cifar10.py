@@ -271,6 +271,8 @@ class TestOwnFile:
         self.saved(tmp_path, self.arrays())
         for options, message in [
             ({"batch_size": 0}, "batch_size: expected 1 to 45,000, the number of training images, found 0"),
+            ({"batch_size": 45_001}, "batch_size: expected 1 to 45,000, the number of training images, found 45001"),
+            ({"path": "own.npz", "batch_size": 0}, "batch_size: expected at least 1, found 0"),
             ({"path": "own.npy"}, "path: expected the path of a .npz file, found own.npy"),
             ({"path": "won.npz"}, "path: expected a file that exists, found won.npz; write own.npz"),
             (
