@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from framework.errors import OptionError
 
+PointwiseActivation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh"]
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "gated"]
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,

@@ -229,6 +229,7 @@ def test_a_learner_does_not_know_what_runs_it(path: Path) -> None:
 # The homes of the public names, and modules of functions that plugins share.
 FOR_PLUGINS = {f"framework.{home}" for home in re.findall(r"^from \.(\w+) import", STUB.read_text(), re.MULTILINE)} | {
     "framework.networks",
+    "framework.residual_networks",
     "framework.mmd_of_samples",
     "framework.precision",
     "framework.randomness",

@@ -40,8 +40,10 @@ IMAGE = (2, 5, 6)
 REQUIRED_OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("encoder", "mlp"): {"hidden": [8]},
     ("encoder", "conv"): {"channels": [4, 4]},
+    ("encoder", "resnet"): {"channels": [4, 8]},
     ("decoder", "mlp"): {"hidden": [8]},
     ("decoder", "conv"): {"channels": [4, 4]},
+    ("decoder", "resnet"): {"channels": [8, 4]},
     ("decoder", "autoregressive"): {"hidden": [8]},
     ("divergence", "adversarial"): {"hidden": [8], "optimizer": partial(adam, lr=1e-3)},
     ("divergence", "density_ratio_total_correlation"): {"hidden": [8], "optimizer": partial(adam, lr=1e-3)},
