@@ -188,7 +188,8 @@ def evaluate(
     sampled: Annotated[bool, typer.Option("--sampled", help=SAMPLED)] = False,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Of the environments and the draws. [0]")] = None,
     data: Annotated[
-        str | None, typer.Option(metavar="SET", help="Which examples: test, validation or train. [test]")
+        str | None,
+        typer.Option(metavar="SET|FILE", help="Which examples: test, validation, train, or a .npz or .npy file."),
     ] = None,
     samples: Annotated[
         int | None,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ from rich.console import Console
 from torch import Tensor
 
 from framework.agent import Agent
-from framework.data import Dataset
+from framework.data import Dataset, Split
 from framework.episodes import LONGEST, Episode, play, share_cut
 from framework.errors import Problem, RecipeError
+from framework.examined import examined
 from framework.examples import Examples
+from framework.examples_file import read_examples
 from framework.latent_evaluation import SAMPLES, evaluate_latent
 from framework.learner import ExampleLearner, Learner
 from framework.learners.latent import Latent
@@ -24,6 +28,7 @@ from framework.loading import LoadedRun, Weights, load_run
 from framework.randomness import key
 from framework.waiting import Track, waiting
 
+SETS = ("train", "validation", "test")
 EPISODES, SEED = 100, 0  # where nothing else is asked for
 STREAM = "fw evaluate"  # no stream of training's: its own evaluations are of other episodes
 
@@ -167,19 +172,24 @@ def _of_examples(
     loaded: LoadedRun, name: str, samples: int | None, seed: int, found: dict[str, Any], track: Track
 ) -> dict[str, Any]:
     """Return what is found of a learner of examples on one of its sets; of a latent-variable model it is kept."""
-    learner, dataset, data = loaded.built.learner, loaded.dataset, loaded.data
-    assert dataset is not None
+    learner, data = loaded.built.learner, loaded.data
+    assert loaded.dataset is not None
     assert data is not None
-    if name not in ("train", "validation", "test"):
-        raise RecipeError([Problem("there is no such set", "--data", name, "train, validation or test")])
-    learner.to("cuda" if torch.cuda.is_available() else "cpu")
-    metrics = _metrics(loaded, dataset, name)
     if not isinstance(learner, Latent):
         _refuse(learner, "has no likelihood to be estimated", {"--samples": samples})
+    dataset, held = loaded.dataset, "test"
+    if name in SETS:
+        held = name
+    else:
+        split, facts = read_examples(Path(name), dataset.facts)
+        dataset = replace(dataset, test=split, facts=facts)
+    learner.to("cuda" if torch.cuda.is_available() else "cpu")
+    metrics = {f"{name if name in SETS else 'file'}/{key}": value for key, value in _metrics(loaded, dataset, held)}
+    if not isinstance(learner, Latent):
         return metrics
     judged = evaluate_latent(
         learner,
-        getattr(dataset, name),
+        split := getattr(dataset, held),
         dataset.train,
         dataset.facts,
         batch_size=data.batch_size,
@@ -187,13 +197,19 @@ def _of_examples(
         seed=seed,
         track=track,
     )
-    settings = {"seed": seed, "data": name, **judged["settings"]}
-    result = {**found, **metrics, **judged, "settings": settings, "notes": [*found["notes"], *judged["notes"]]}
+    result = {
+        **found,
+        **metrics,
+        **judged,
+        "settings": {"seed": seed, "data": name, **judged["settings"]},
+        "notes": [*found["notes"], *judged["notes"]],
+        "figures": _draw(loaded, learner, split),
+    }
     loaded.directory.write_json(loaded.directory.evaluation, result)
     return result
 
 
-def _metrics(loaded: LoadedRun, dataset: Dataset, name: str) -> dict[str, float]:
+def _metrics(loaded: LoadedRun, dataset: Dataset, name: str) -> Iterable[tuple[str, float]]:
     """Return the metrics of one of the sets, as those of the run's summary were computed."""
     learner, data = loaded.built.learner, loaded.data
     assert isinstance(learner, ExampleLearner)
@@ -208,4 +224,13 @@ def _metrics(loaded: LoadedRun, dataset: Dataset, name: str) -> dict[str, float]
     )
     metrics = examples.evaluate(name, loaded.counters)
     learner.eval()
-    return {f"{name}/{metric}": value for metric, value in metrics.items()}
+    return metrics.items()
+
+
+def _draw(loaded: LoadedRun, learner: Latent, split: Split) -> list[str]:
+    """Draw a latent-variable model in the run's figures; return the files."""
+    from framework.latent_figures import draw_evaluation  # matplotlib takes a second to import
+
+    held = examined(split, learner)
+    loaded.directory.figures.mkdir(exist_ok=True)
+    return [str(path) for path in draw_evaluation(learner, held.examples, held.labels, loaded.directory.figures)]

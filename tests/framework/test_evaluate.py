@@ -31,6 +31,13 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained(tmp_path_factory.mktemp("digits"), DIGITS)
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A classifier of samples that is hardly trained, and no pictures."""
+    monkeypatch.setattr("framework.sample_quality.STEPS", 10)
+    monkeypatch.setattr("framework.latent_figures.draw_evaluation", lambda *_: [])
+
+
 def fw(*arguments: str) -> Result:
     return CliRunner().invoke(app, arguments)
 
@@ -137,7 +144,7 @@ def test_the_weights_can_be_chosen(digits: Path) -> None:
 
 
 def test_what_is_for_agents_is_refused_for_others(digits: Path) -> None:
-    message = r"Latent learns from examples, and is judged on the test set: it plays no episodes\n +found: +--episodes --sampled"
+    message = r"Latent learns from examples, and is judged on the test set: it plays no episodes\n +found: +--episodes --s"
     with pytest.raises(RecipeError, match=message):
         evaluate(digits, episodes=3, sampled=True)
     with pytest.raises(RecipeError, match=r"found: +--sampled\n"):
@@ -151,7 +158,9 @@ def test_what_is_for_examples_is_refused_for_agents(cartpole: Path) -> None:
 
 
 def test_a_set_that_there_is_not_is_refused(digits: Path) -> None:
-    message = r"--data: there is no such set\n +found: +tests\n +expected: +train, validation or test"
+    message = (
+        r"--data: there is no such set and no such file\n +found: +tests\n +expected: +train, validation, test, or"
+    )
     with pytest.raises(RecipeError, match=message):
         evaluate(digits, data="tests")
 
