@@ -54,7 +54,12 @@ def draw_best_and_worst(
     for panel, kind, above, below, numbers in zip(panels, ("best", "worst"), inputs, outputs, nats, strict=True):
         draw_tiles(panel, widen(torch.stack([above, below]), columns), columns, span)
         panel.set_yticks([0.5, 1.5], [f"{kind} inputs", "reconstructions"])
-        panel.set_xticks([column + 0.5 for column in range(len(numbers))], [f"{each:.1f}" for each in numbers.tolist()])
+        panel.set_xticks([column + 0.5 for column in range(len(numbers))], [_shown(each) for each in numbers.tolist()])
     of = f"of {examples:,} test examples" if examples > 1 else "of a single test example"
     write_title(panels[0], "Best and worst reconstructions", f"{of}; below each, −log p(x|z) at its code, in nats")
     return figure
+
+
+def _shown(nats: float) -> str:
+    # Five digits are as wide as a tile.
+    return (f"{nats:.1f}" if abs(nats) < 10_000 else f"{nats:,.0f}").replace("-", "−")

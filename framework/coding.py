@@ -36,8 +36,11 @@ def evaluating(learner: nn.Module) -> Iterator[None]:
 
 
 def is_discrete(q: Distribution) -> bool:
-    """Return whether latents of this posterior are bits or one-hot variables."""
-    support: Constraint = q.support  # type: ignore[assignment]
+    """Return whether latents of this posterior are bits or one-hot variables; not where it does not say."""
+    try:
+        support: Constraint = q.support  # type: ignore[assignment]
+    except NotImplementedError:  # torch's answer where a distribution has no support written down
+        return False
     return bool(support.is_discrete)
 
 

@@ -35,13 +35,14 @@ def test_there_are_at_most_twelve_of_each() -> None:
 def test_each_stands_above_its_reconstruction_and_its_nats() -> None:
     values = torch.tensor([[0.0, 0.2, 0.4], [0.6, 0.8, 1.0]])
     images = values[..., None, None, None].expand(2, 3, 1, 2, 2)
-    nats = torch.tensor([[1.0, 2.04, 3.0], [90.0, 80.0, 70.26]])
+    nats = torch.tensor([[-1.0, 2.04, 3.0], [12_345.6, 80.0, 70.26]])
+    names = [["−1.0", "2.0", "3.0"], ["12,346", "80.0", "70.3"]]
     figure = draw_best_and_worst(tuple(images), tuple(1 - images), tuple(nats), (0.0, 1.0), examples=6)
-    for panel, shades, numbers in zip(figure.axes, values.numpy(), nats.tolist(), strict=True):
+    for panel, shades, below in zip(figure.axes, values.numpy(), names, strict=True):
         shown = np.asarray(panel.images[0].get_array())
         side = shown.shape[0] // 2
         tiles = shown[side // 2 :: side, side // 2 :: side].squeeze()
         np.testing.assert_allclose(tiles[0, :3], shades, atol=1e-6)  # float32
         np.testing.assert_allclose(tiles[1, :3], 1 - shades, atol=1e-6)
         assert (tiles[:, 3:] == 1).all()  # blank
-        assert [label.get_text() for label in panel.get_xticklabels()] == [f"{number:.1f}" for number in numbers]
+        assert [label.get_text() for label in panel.get_xticklabels()] == below

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
 from framework import coding
 from framework.coding import code_of, decode, encode, is_discrete
@@ -68,6 +68,18 @@ def test_a_code_is_the_mean_or_of_discrete_latents_the_mode(
 ) -> None:
     assert is_discrete(q) == discrete
     assert torch.equal(code_of(q), torch.tensor(code))
+
+
+class Silent(Delta):
+    """A distribution that does not say where it lies."""
+
+    @property
+    def support(self) -> constraints.Constraint:
+        raise NotImplementedError
+
+
+def test_a_posterior_that_says_nothing_is_of_real_numbers() -> None:
+    assert not is_discrete(Silent(torch.zeros(1, 2)))
 
 
 def test_nats_are_of_the_mode_where_latents_are_discrete() -> None:
