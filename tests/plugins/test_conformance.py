@@ -41,6 +41,7 @@ REQUIRED_OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("encoder", "mlp"): {"hidden": [8]},
     ("encoder", "conv"): {"channels": [4, 4]},
     ("encoder", "resnet"): {"channels": [4, 8]},
+    ("encoder", "corrupted"): {"noise": "gaussian", "amount": 0.3, "of": "mlp"},
     ("decoder", "mlp"): {"hidden": [8]},
     ("decoder", "conv"): {"channels": [4, 4]},
     ("decoder", "resnet"): {"channels": [8, 4]},

@@ -21,7 +21,7 @@ class ResNetEncoder(Encoder):
         channels: of each stage.
         blocks: residual blocks of each stage.
         activation: the non-linearity.
-        posterior: `gaussian`; `deterministic` for a plain autoencoder; for discrete latents `bernoulli` or `categorical`.
+        posterior: `gaussian`; `deterministic`, of a plain autoencoder; for discrete latents `bernoulli`, `categorical`.
         scale: how a Gaussian's σ is made positive, `exp` or `softplus`.
         categories: of each one-hot variable of a categorical posterior; a divisor of latent_dim.
 
