@@ -31,7 +31,8 @@ def read_examples(path: Path, facts: Facts) -> tuple[Split, Facts]:
             taken for [N, 1, H, W].
 
     Returns:
-        The split; and the facts with the word `file` for how bits came about, where the training data were binarised.
+        The split; and the facts with the word `file` for how bits came about, where the training data were binarised,
+        and without classes where there are no labels.
 
     Raises:
         RecipeError: there is no such file, or what is in it cannot be used.
@@ -46,7 +47,8 @@ def read_examples(path: Path, facts: Facts) -> tuple[Split, Facts]:
         raise _refused("there are no examples in the file", ", ".join(sorted(arrays)), "x, or x_test")
     inputs = _inputs(arrays[name], name, facts)
     labels = _labels(arrays.get(name.replace("x", "y")), len(inputs), name.replace("x", "y"))
-    return Split(inputs, labels), replace(facts, binarization=facts.binarization and BINARIZATION)
+    classes = None if labels is None else facts.classes
+    return Split(inputs, labels), replace(facts, binarization=facts.binarization and BINARIZATION, classes=classes)
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -33,8 +33,11 @@ class Information:
 
     Args:
         kl: E_x KL(q(z|x)‖p(z)).
-        mutual_information: I(x;z) of the N examples, from the mixture of all N posteriors; in [0, log N], and for the
-            population that they are from too small by what N examples do not show.
+        mutual_information: I(x;z) of the N examples, from the mixture of all N posteriors; in [0, log N]. Unbiased for
+            these examples. For the population that they are from it is too small, since each posterior is a part of the
+            mixture that it is compared with: by about E q(z|x)/q(z) / 2N where that is small; near log N it says
+            nothing but that the truth is no smaller. The two of KL(q(z)‖p), and the total correlation, are too large
+            by as much.
         lower: the in-batch bound, with the mixture of the M posteriors of a batch; in expectation below I(x;z), and
             never above log M. None where no batch is whole.
         upper: the leave-one-out bound, with the mixture of the M − 1 other posteriors; in expectation above I(x;z).

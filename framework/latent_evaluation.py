@@ -141,7 +141,11 @@ def _without_density(learner: Latent, held: Examined, facts: Facts) -> tuple[boo
 
 def _finite(numbers: Numbers, notes: list[str]) -> Numbers:
     """Return the numbers with None for what is not finite, for which JSON has no word."""
-    lost = [name for name, value in numbers.items() if isinstance(value, float) and not math.isfinite(value)]
+    lost = [name for name, value in numbers.items() if not _is_finite(value)]
     if lost:
         notes.append(f"not finite: {', '.join(lost)}")
     return {name: None if name in lost else value for name, value in numbers.items()}
+
+
+def _is_finite(value: float | list[float] | None) -> bool:
+    return all(map(math.isfinite, value)) if isinstance(value, list) else value is not None and math.isfinite(value)

@@ -35,8 +35,8 @@ def likelihood_numbers(
 ) -> Numbers:
     """Return −log p(x), the ELBO and the reconstruction of examples, in nats.
 
-    All three are of the same importance samples, so that the gap, nll + elbo, is never negative: what the ELBO lacks of
-    log p(x), as far as K samples show.
+    All three are of the same importance samples, so that the gap, −elbo − nll, is never negative: what the ELBO lacks
+    of log p(x), as far as K samples show.
 
     Args:
         learner: in evaluation mode; its posterior and its likelihood are densities.

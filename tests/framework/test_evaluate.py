@@ -144,7 +144,7 @@ def test_the_weights_can_be_chosen(digits: Path) -> None:
 
 
 def test_what_is_for_agents_is_refused_for_others(digits: Path) -> None:
-    message = r"Latent learns from examples, and is judged on the test set: it plays no episodes\n +found: +--episodes --s"
+    message = r"Latent learns from examples, and is judged on the test set: it plays no episodes\n +found: +--episodes"
     with pytest.raises(RecipeError, match=message):
         evaluate(digits, episodes=3, sampled=True)
     with pytest.raises(RecipeError, match=r"found: +--sampled\n"):

@@ -1,0 +1,286 @@
+"""A latent-variable model judged: every number of a linear-Gaussian model against its closed form."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from typer.testing import CliRunner
+
+from framework.cli import app
+from framework.data import Facts, Split
+from framework.divergence import Term
+from framework.errors import RecipeError
+from framework.evaluate import describe, evaluate
+from framework.latent_evaluation import evaluate_latent
+from framework.learners.latent import Latent
+from framework.waiting import at_once
+from framework_plugins.divergences.kl import KL
+from framework_plugins.optimizers.adam import adam
+from tests.framework.linear_gaussian import (
+    LinearGaussianDecoder,
+    LinearGaussianEncoder,
+    LinearGaussianPrior,
+    LinearPosterior,
+    linear_gaussian,
+)
+from tests.framework.small_runs import DIGITS, trained
+
+COUNT = 2_000
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A classifier of samples that is hardly trained, and no pictures."""
+    monkeypatch.setattr("framework.sample_quality.STEPS", 50)
+    monkeypatch.setattr("framework.latent_figures.draw_evaluation", lambda *_: [])
+
+
+def oracle() -> LinearPosterior:
+    return linear_gaussian(seed=0).best_diagonal_posterior()
+
+
+def learner(posterior: LinearPosterior) -> Latent:
+    model = posterior.model
+    latent = Latent(
+        facts=Facts((model.pixels,), COUNT, "real"),
+        latent_dim=model.latents,
+        encoder=LinearGaussianEncoder(posterior),
+        decoder=LinearGaussianDecoder(model),
+        prior=LinearGaussianPrior(model.latents),
+        divergences={"kl": Term(KL())},
+        optimizer=functools.partial(adam, lr=1e-3),
+    )
+    return latent.double().eval()
+
+
+def judged(split: Split, **options: Any) -> dict[str, Any]:
+    arguments = {"batch_size": 100, "samples": 200, "seed": 0, "track": at_once} | options
+    facts = Facts(tuple(split.inputs.shape[1:]), len(split), "real")
+    return evaluate_latent(learner(oracle()), split, split, facts, **arguments)
+
+
+def test_every_number_of_a_linear_gaussian_model_is_right() -> None:
+    posterior = oracle()
+    x = posterior.model.sample(COUNT, seed=1)
+    found = judged(Split(x))
+    # Of these very examples: what is left is the error of the draws.
+    exact = {
+        "nll": -posterior.model.log_prob(x).mean(),
+        "elbo": posterior.elbo_of(x).mean(),
+        "reconstruction": posterior.reconstruction_of(x).mean(),
+        "kl_posterior_prior": posterior.kl_of(x).mean(),
+        "squared_error": (x - posterior.distribution(x).mean @ posterior.model.weight.T - posterior.model.bias)
+        .square()
+        .mean(),
+    }
+    for name, truth in exact.items():
+        assert found[name] == pytest.approx(float(truth), abs=0.02 if "kl" not in name else 1e-6), name
+    assert abs(found["nll"] - float(exact["nll"])) < 3 * found["nll_monte_carlo_error"] + 1e-3  # and its bias
+    assert found["gap"] == pytest.approx(-found["elbo"] - found["nll"])
+    assert found["gap"] == pytest.approx(float(-exact["elbo"] - exact["nll"]), abs=0.02)
+    # Of the population: within the error over the examples.
+    population = {
+        "nll": -posterior.model.log_prob(posterior.model.sample(200_000, seed=2)).mean(),
+        "elbo": posterior.elbo(),
+        "mutual_information": posterior.mutual_information(),
+        "kl_aggregate_prior": posterior.aggregate_kl(),
+        "kl_aggregate_prior_by_difference": posterior.aggregate_kl(),
+        "total_correlation": posterior.total_correlation(),
+        "kl_dimension_wise": posterior.marginal_kl().sum(),
+    }
+    # A mixture of N stands for the population's, and log q(z) is too large by about E q(z|x)/q(z) / 2N: a component is
+    # its own neighbour. Here that is 0.05 nats.
+    q = posterior.distribution(x)
+    torch.manual_seed(0)
+    z = q.sample()
+    slack = float((q.log_prob(z) - posterior.aggregate.log_prob(z)).exp().mean()) / COUNT
+    assert slack < 0.15
+    for name, truth in population.items():
+        assert abs(found[name] - float(truth)) < 3 * found[f"{name}_standard_error"] + slack, name
+    assert found["active_units"] == posterior.model.latents
+    assert found["kl_by_dimension"] == pytest.approx(
+        (0.5 * (posterior.distribution(x).mean.square() + posterior.variance - posterior.variance.log() - 1))
+        .mean(0)
+        .tolist()
+    )
+    assert found["notes"] == ["no probes, no sample quality: the data have no labels"]
+    assert found["settings"]["samples"] == 200
+
+
+def test_it_is_repeatable_and_the_seed_is_of_the_draws() -> None:
+    x = oracle().model.sample(300, seed=1)
+    assert judged(Split(x)) == judged(Split(x))
+    other = judged(Split(x), seed=1)
+    assert other["nll"] != judged(Split(x))["nll"]
+    assert other["squared_error"] == judged(Split(x))["squared_error"]
+
+
+def test_labels_bring_probes_and_sample_quality() -> None:
+    posterior = oracle()
+    x = posterior.model.sample(600, seed=1)
+    side = posterior.distribution(x).mean[:, 0] > 0
+    found = judged(Split(x, side.long()))
+    assert found["linear_probe_accuracy"] > 0.97
+    assert found["knn_accuracy"] > 0.9
+    assert found["classifier_frechet_of_training_examples"] == pytest.approx(0, abs=1e-6)  # the same examples
+    assert found["classifier_frechet"] > 0
+    assert found["notes"] == []
+    assert found["settings"]["new_examples"] == "600 means of p(x|z)"
+    assert judged(Split(x, torch.zeros(600, dtype=torch.int64)))["notes"] == [
+        "no probes, no sample quality: all labels are the same"
+    ]
+
+
+def test_a_mutual_information_at_its_ceiling_is_said() -> None:
+    x = oracle().model.sample(6, seed=1)
+    found = judged(Split(x))
+    assert "log 6 = 1.79 nats: of the population it may be larger" in " ".join(found["notes"])
+    assert "no codes, no probes, no sample quality: they take 20 examples at least" in found["notes"]
+
+
+def test_what_is_not_finite_is_left_empty_and_said() -> None:
+    x = oracle().model.sample(40, seed=1)
+    x[0] = 1e200  # its square is too large for float64
+    found = judged(Split(x))
+    assert found["nll"] is None
+    assert any(note.startswith("not finite: nll, ") for note in found["notes"])
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("how", "names", "notes"),
+    [
+        ("dynamic", {"nll_dynamic", "elbo_dynamic", "reconstruction_dynamic", "gap_dynamic"}, []),
+        ("threshold", {"nll_threshold", "elbo_threshold", "reconstruction_threshold", "gap_threshold"}, []),
+        (
+            "none",
+            set(),
+            [
+                "no nll, no elbo: the pixels are grey, and a Bernoulli likelihood of grey pixels is a cross-entropy "
+                "and no likelihood"
+            ],
+        ),
+    ],
+)
+def test_likelihoods_carry_the_binarisation_and_grey_pixels_have_none(
+    tmp_path: Path, how: str, names: set[str], notes: list[str]
+) -> None:
+    run = trained(tmp_path, DIGITS, f"data.binarize={how}")
+    found = evaluate(run, samples=10)
+    likelihoods = ("nll", "elbo", "reconstruction", "gap")
+    assert {name for name in found if name.startswith(likelihoods) and not name.endswith(("error", "samples"))} == names
+    assert {"mutual_information", "squared_error", "linear_probe_accuracy"} <= found.keys()
+    assert [note for note in found["notes"] if note.startswith("no ")] == notes
+
+
+def test_a_deterministic_encoder_has_codes_and_no_densities(tmp_path: Path) -> None:
+    recipe = DIGITS.replace("divergences: {kl: {}}", "divergences: {mmd: {}}")
+    found = evaluate(trained(tmp_path, recipe, "encoder.posterior=deterministic"), samples=10)
+    assert "no nll, no elbo, no information: the posterior is deterministic and has no density" in found["notes"]
+    assert not {name for name in found if name.startswith(("nll", "elbo", "mutual", "kl_", "total"))}
+    assert {"mmd_to_prior", "active_units", "knn_accuracy", "classifier_frechet"} <= found.keys()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["conditional=true"],
+        ["prior={name: gaussian_mixture, components: 3}"],
+        ["trainer.precision=64"],
+    ],
+    ids=str,
+)
+def test_models_of_other_parts_are_judged(tmp_path: Path, overrides: list[str]) -> None:
+    found = evaluate(trained(tmp_path, DIGITS, *overrides), samples=20)
+    assert 0 < found["gap_dynamic"] < 10
+    assert found["nll_dynamic"] == pytest.approx(-found["elbo_dynamic"] - found["gap_dynamic"])
+    assert found["elbo_dynamic"] == pytest.approx(found["test/elbo"], abs=2)  # one sample an example against twenty
+    assert found["mutual_information"] < math.log(200)
+    conditional = "the model is conditional: every likelihood is of x given its label"
+    assert (conditional in found["notes"]) == (overrides == ["conditional=true"])
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(tmp_path_factory.mktemp("digits"), DIGITS)
+
+
+def test_the_command_writes_what_it_prints(digits: Path) -> None:
+    result = CliRunner().invoke(app, ["evaluate", str(digits), "--data", "validation", "--samples", "7", "--json"])
+    assert result.exit_code == 0, result.output
+    *lines, last = result.stdout.splitlines()
+    found = json.loads(last)
+    assert json.loads((digits / "evaluation.json").read_text()) == found
+    assert "\n".join(lines) == describe(found)
+    value, error = found["nll_dynamic"], found["nll_dynamic_standard_error"]
+    assert f"  {'nll_dynamic':<42}{value:.6g} ± {error:.2g}" in lines
+    assert any(line.startswith("± is one standard error; seed 0, data validation, samples 7, ") for line in lines)
+    assert {"validation/objective", "validation/elbo"} <= found.keys()
+
+
+def test_figures_are_drawn_into_the_run(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {}
+
+    def draw(learner: Latent, examples: Tensor, labels: Tensor | None, folder: Path) -> list[Path]:
+        assert labels is not None
+        seen.update(examples=examples.shape, labels=labels.shape)
+        return [folder / "samples.png"]
+
+    monkeypatch.setattr("framework.latent_figures.draw_evaluation", draw)
+    assert evaluate(digits, samples=2)["figures"] == [str(digits / "figures" / "samples.png")]
+    assert seen == {"examples": (200, 1, 8, 8), "labels": (200,)}
+
+
+def test_a_file_of_ones_own_is_judged_under_a_name_of_its_own(digits: Path, tmp_path: Path) -> None:
+    bits = (np.random.default_rng(0).random((40, 8, 8)) < 0.3).astype(np.uint8)
+    np.savez(tmp_path / "mine.npz", x=bits, y=np.arange(40) % 10)
+    found = evaluate(digits, data=str(tmp_path / "mine.npz"), samples=5)
+    assert {"nll_file", "file/objective", "linear_probe_accuracy"} <= found.keys()
+    assert "nll_dynamic" not in found
+    assert found["settings"]["data"] == str(tmp_path / "mine.npz")
+    np.save(tmp_path / "mine.npy", bits.astype(bool))
+    again = evaluate(digits, data=str(tmp_path / "mine.npy"), samples=5)
+    assert again["nll_file"] == found["nll_file"]
+    assert "no probes, no sample quality: the data have no labels" in again["notes"]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": np.zeros((5, 7, 8), np.uint8)}, r"another shape\n +found: +x \[5, 7, 8\]\n +expected: +\[N, 1, 8, 8\]"),
+        ({"x": np.zeros((0, 8, 8), np.uint8)}, r"another shape\n +found: +x \[0, 1, 8, 8\]"),
+        (
+            {"x": np.zeros((5, 8, 8), np.int64)},
+            r"another kind\n +found: +x int64\n +expected: +uint8, bool or floating",
+        ),
+        ({"x": np.full((5, 8, 8), 0.4)}, r"zeros and ones\n +found: +x from 0.4 to 0.4, with others between"),
+        ({"x": np.full((5, 8, 8), np.nan)}, r"not finite\n +found: +x\n +expected: +finite numbers"),
+        ({"z": np.zeros((5, 8, 8))}, r"no examples in the file\n +found: +z\n +expected: +x, or x_test"),
+        (
+            {"x_test": np.zeros((5, 8, 8)), "y_test": np.zeros(4, np.int64)},
+            r"no labels of the examples\n +found: +y_te",
+        ),
+        ({"x": np.array([{}])}, r"the file cannot be read: Object arrays cannot be loaded"),
+    ],
+)
+def test_a_file_that_does_not_suit_is_refused(
+    digits: Path, tmp_path: Path, arrays: dict[str, np.ndarray[Any, Any]], message: str
+) -> None:
+    np.savez(tmp_path / "mine.npz", **arrays)  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match=message):
+        evaluate(digits, data=str(tmp_path / "mine.npz"))
+
+
+def test_a_file_whose_name_is_nearly_right_is_named(digits: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "digits.npy", np.zeros((5, 8, 8)))
+    near = str(tmp_path / "digits.npy")
+    with pytest.raises(RecipeError, match=rf"no such file\n.*\n.*\n +write: +{near}"):
+        evaluate(digits, data=str(tmp_path / "digit.npy"))
