@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from framework.canvas import FAINT, PALETTE
+
+Real = TypeVar("Real", bound=np.floating[Any])
 
 TILE = 0.62  # inches, the width of one example in a picture of many
 FEWEST = 8  # columns, for whose titles there is room
@@ -42,8 +45,13 @@ def span_of(examples: Tensor) -> tuple[float, float]:
     Returns:
         0 and 1 where all values lie between them, otherwise the smallest and the largest.
     """
-    finite = examples[examples.isfinite()]
-    low, high = (finite.min().item(), finite.max().item()) if len(finite) else (0.0, 1.0)
+    low, high = math.inf, -math.inf
+    for block in examples.split(500):  # a mask of all of them at once would take many times their memory
+        finite = block.isfinite()
+        low = min(low, block.where(finite, math.inf).amin().item())
+        high = max(high, block.where(finite, -math.inf).amax().item())
+    if low > high:  # nothing is finite
+        return 0.0, 1.0
     if low >= 0 and high <= 1:
         return 0.0, 1.0
     return (low, high) if high > low else (low, low + 1)
@@ -83,8 +91,8 @@ def draw_tiles(axes: Axes, examples: Tensor, columns: int, span: tuple[float, fl
     shown = shrink(examples).detach().double().cpu().numpy()
     values = np.clip((shown - span[0]) / (span[1] - span[0]), 0, 1)
     if is_image(shape):
-        extent = (0, columns, rows, 0)
-        axes.imshow(mosaic(values, rows, columns), extent=extent, cmap="gray", vmin=0, vmax=1)
+        joined = mosaic(values.astype(np.float32), rows, columns)
+        axes.imshow(joined, extent=(0, columns, rows, 0), cmap="gray", vmin=0, vmax=1)
     else:
         values = values.reshape(len(values), -1)
         index = np.arange(len(values))
@@ -99,7 +107,7 @@ def draw_tiles(axes: Axes, examples: Tensor, columns: int, span: tuple[float, fl
     axes.spines[:].set_visible(False)
 
 
-def mosaic(values: NDArray[np.float64], rows: int, columns: int) -> NDArray[np.float64]:
+def mosaic(values: NDArray[Real], rows: int, columns: int) -> NDArray[Real]:
     """Join images [B, channels, height, width] in [0, 1] into one [height, width, channels], with white seams."""
     factor = -(-TILE_PIXELS // max(values.shape[2:]))
     images = np.nan_to_num(values, nan=1.0).repeat(factor, axis=2).repeat(factor, axis=3)
