@@ -46,6 +46,7 @@ def describe_environment(prepared: Prepared, device: torch.device, step: int) ->
         "plugins": [{"file": str(file.resolve()), "sha256": sha256(file)} for file in prepared.plugins],
         "broken_plugins": [str(plugin) for plugin in prepared.broken],
         "notes": prepared.notes,
+        "warnings": [],  # alarms, as they are said
     }
 
 

@@ -154,7 +154,7 @@ class _Books:
         if sentences := self.watch.look(values):
             for sentence in sentences:
                 self.report.warn(sentence)
-            self.sessions[-1]["notes"] = [*self.sessions[-1]["notes"], *sentences]
+            self.sessions[-1]["warnings"] += sentences
             self.directory.write_environment(self.sessions)
 
     def save(self, state: dict[str, Any], best: bool) -> None:

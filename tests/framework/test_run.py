@@ -337,7 +337,7 @@ def test_a_collapse_is_said_once_and_recorded(recipe: Path) -> None:
     (standing,) = outcome.summary["warnings"]
     assert standing.startswith("posterior collapse: 0 of 2 latent units are active after 4 epochs")
     environment = json.loads((outcome.directory / "environment.json").read_text())
-    (said,) = [note for note in environment["notes"] if note.startswith("posterior collapse")]
+    (said,) = environment["warnings"]
     assert "after 2 epochs" in said
     for text in (log.read_text(), (outcome.directory / "log.txt").read_text()):
         # when it is first so, and what still is, at the end
@@ -352,7 +352,7 @@ def test_a_run_that_goes_on_says_a_collapse_that_lasts_once_more_by_its_past(rec
     assert [said.split(" after ")[1][:8] for said in resumed.summary["warnings"]] == ["4 epochs"]
     first = json.loads((outcome.directory / "environment.json").read_text())
     for session, epoch in ((first, 2), (first["resumed"][0], 3)):
-        (said,) = [note for note in session["notes"] if note.startswith("posterior collapse")]
+        (said,) = session["warnings"]
         assert f"after {epoch} epochs" in said
 
 
