@@ -23,6 +23,8 @@ from .data import Split as Split
 from .data import register_data as register_data
 from .decoder import Decoder as Decoder
 from .decoder import register_decoder as register_decoder
+from .discrete import OneHotLogits as OneHotLogits
+from .discrete import relaxed as relaxed
 from .distributions import BernoulliLogits as BernoulliLogits
 from .distributions import Delta as Delta
 from .distributions import DiagonalGaussian as DiagonalGaussian
