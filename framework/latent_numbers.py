@@ -25,7 +25,10 @@ from framework.sample_quality import EXAMPLES, accuracy, features, frechet_estim
 from framework.waiting import Track
 
 EXAMPLES_AT_ONCE = 64  # encoded together
-ROWS = 2_048  # latents decoded together: enough for fast products of matrices, and little memory
+ROWS, VALUES = (
+    4_096,
+    2**21,
+)  # latents decoded together, and numbers in them, at most: for fast products, in little memory
 
 Numbers = dict[str, float | int | list[float] | None]
 
@@ -71,6 +74,8 @@ def likelihood_numbers(
 def importance_of(learner: Latent, held: Examined, *, samples: int, seed: int, track: Track) -> Importance:
     """Return importance sampling's estimates of all examples, [N] each; see `likelihood_numbers`."""
     p: Distribution = learner.prior()
+    rows = min(ROWS, VALUES // math.prod(held.examples.shape[1:]))
+    at_once = max(1, rows // min(EXAMPLES_AT_ONCE, len(held)))
     blocks = []
     for start in track(range(0, len(held), EXAMPLES_AT_ONCE), f"log p(x), {samples:,} samples"):
         x, told = held.block(slice(start, start + EXAMPLES_AT_ONCE))
@@ -83,7 +88,7 @@ def importance_of(learner: Latent, held: Examined, *, samples: int, seed: int, t
             return log_likelihoods(learner.likelihood(z, repeated), x)
 
         with keys("z"), fast_products(x.device):
-            blocks.append(importance_sampling(q, p, fit, sample_batches(q, samples, ROWS // len(x))))
+            blocks.append(importance_sampling(q, p, fit, sample_batches(q, samples, at_once)))
     return Importance.join(blocks)
 
 

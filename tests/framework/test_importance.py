@@ -12,7 +12,13 @@ from torch.distributions import Bernoulli, Categorical, Distribution, Independen
 
 from framework.discrete import OneHotLogits
 from framework.distributions import BernoulliLogits, DiagonalGaussian, StandardNormal
-from framework.importance import Importance, importance_sampling, log_likelihoods, sample_batches
+from framework.importance import (
+    Importance,
+    importance_sampling,
+    log_likelihood_of_bits,
+    log_likelihoods,
+    sample_batches,
+)
 from tests.framework.linear_gaussian import LinearGaussianDecoder, linear_gaussian, linear_posterior
 
 COUNT = 20
@@ -171,6 +177,27 @@ def test_a_mixture_prior_agrees_with_quadrature() -> None:
     found = importance_sampling(q, p, fit, sample_batches(q, 20_000, at_once=5_000))
     assert bool(((found.log_likelihood - truth).abs() < 4 * found.variance.sqrt()).all())
     assert float((found.log_likelihood - truth).abs().max()) < 0.02
+
+
+@pytest.mark.parametrize("pixels", [1, 2, 3, 63, 64, 65, 784, 1_025])
+def test_the_likelihood_of_bits_is_torchs(pixels: int) -> None:
+    torch.manual_seed(0)
+    x = torch.rand(3, pixels).round()
+    for scale in (0.0, 1.0, 30.0, 1e4):  # all alike; as in a model; saturated; beyond what a product could hold
+        logits = scale * torch.randn(2, 3, pixels)
+        before = logits.clone()
+        expected = Bernoulli(logits=logits.double(), validate_args=False).log_prob(x.double()).sum(-1)
+        assert torch.allclose(log_likelihood_of_bits(logits.double(), x.double()), expected, rtol=1e-12)
+        # float32: relatively 1e-5, and absolutely what rounding leaves of σ(|t|) near 1
+        assert torch.allclose(log_likelihood_of_bits(logits, x).double(), expected, rtol=1e-5, atol=1e-4)
+        assert torch.equal(logits, before)
+
+
+def test_grey_pixels_are_left_to_the_likelihood_itself() -> None:
+    torch.manual_seed(0)
+    likelihood, x = BernoulliLogits(torch.randn(4, 5)), torch.rand(2, 5)
+    found = log_likelihoods(likelihood, x)
+    assert torch.allclose(found, likelihood.log_prob(x.repeat(2, 1)).view(2, 2))
 
 
 @pytest.mark.parametrize("shape", [(784,), (1, 4, 4)])
