@@ -83,9 +83,9 @@ binarisation, 16 latents and 512 hidden units, {epochs} epochs, seed 0; judged o
 
 NLL is −log p(x) by importance sampling with K = {samples}, in nats. Where α = 1 nothing keeps single posteriors wide:
 they shrink, q(z|x) is a bad proposal, and the NLL is overestimated by an amount that more samples would lower. I(x;z)
-and KL(q(z)‖p) are of the mixture of the 10,000 posteriors, so that I is at most log 10,000 = 9.21. MMD² is by one kernel
-for all rows (imq, seven scales, unbiased). `imq` and `rbf` (width D², the paper's) are the kernels that were trained
-with: the same λ means another strength for each. α = 0, λ = 1 is the VAE.
+and KL(q(z)‖p) are of the mixture of the 10,000 posteriors, so that I is at most log 10,000 = 9.21. MMD² is by one
+kernel for all rows (imq, seven scales, unbiased). `imq` and `rbf` (width D², the paper's) are the kernels of the
+training: the same λ means another strength for each. α = 0, λ = 1 is the VAE.
 
 Made by `python benchmarks/infovae_table.py`.
 
