@@ -73,7 +73,10 @@ def importance_sampling(
         ValueError: there is no sample.
 
     Example:
-        >>> q = StandardNormal(2, torch.zeros(())).expand(...)  # doctest: +SKIP
+        >>> q, p = DiagonalGaussian(torch.zeros(1, 2), torch.zeros(1, 2)), StandardNormal(2, torch.zeros(()))
+        >>> found = importance_sampling(q, p, lambda z: torch.zeros(len(z), 1), sample_batches(q, 8, at_once=3))
+        >>> round(found.log_likelihood.item(), 6), round(found.effective_samples.item(), 6)
+        (0.0, 8.0)
 
     Reference: Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders", 2016, equation 8 and section 5,
         https://arxiv.org/abs/1509.00519; Owen, "Monte Carlo theory, methods and examples", chapter 9, for the variance,
