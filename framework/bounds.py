@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 Bound = Literal["elbo", "iwae", "dreg"]

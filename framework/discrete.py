@@ -91,8 +91,9 @@ def _one_hot_one_hot(q: OneHotLogits, p: OneHotLogits) -> Tensor:
 def relaxed(q: Distribution, temperature: float) -> Tensor:
     """Return a draw between the values of a discrete q, with a gradient to its parameters.
 
-    Bits become sigmoid((l + L)/τ), with l the logit and L logistic noise; one-hot variables softmax((log p + G)/τ), with
-    Gumbel noise G. As τ → 0 they become draws of q, and the gradient's variance grows; for τ > 0 the gradient is biased.
+    Bits become sigmoid((l + L)/τ), with l the logit and L logistic noise; one-hot variables softmax((log p + G)/τ),
+    with Gumbel noise G. As τ → 0 they become draws of q, and the gradient's variance grows; for τ > 0 the gradient is
+    biased.
     `relaxed.register` adds distributions.
 
     Args:

@@ -220,6 +220,15 @@ def closed_form_kl(q: Distribution, p: Distribution) -> Tensor | None:
         return None
 
 
+def kl_is_infinite(q: Distribution, p: Distribution) -> bool:
+    """Return whether q is known to have mass where p has none: a registered divergence says so by a ValueError."""
+    try:
+        closed_form_kl(q, p)
+    except ValueError:
+        return True
+    return False
+
+
 @register_kl(DiagonalGaussian, StandardNormal)
 def _gaussian_standard(q: DiagonalGaussian, p: StandardNormal) -> Tensor:
     # ½ Σ_j (μ² + σ² − log σ² − 1)

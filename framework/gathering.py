@@ -36,8 +36,8 @@ from torch.distributions import (
 )
 
 from framework.action_distributions import CategoricalLogits, MultiCategorical, SquashedGaussian
-from framework.distributed import all_gather, reduce_scatter, world_size
 from framework.discrete import OneHotLogits
+from framework.distributed import all_gather, reduce_scatter, world_size
 from framework.distributions import BernoulliLogits, Delta, DiagonalGaussian
 from framework.errors import IncompatibleParts, OptionError
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from framework.distributions import HALF_LOG_TWO_PI, DiagonalGaussian, StandardNormal, closed_form_kl
+from framework.distributions import HALF_LOG_TWO_PI, DiagonalGaussian, StandardNormal, closed_form_kl, kl_is_infinite
 from framework.estimate import Estimate
 from framework.waiting import Track, at_once
 
@@ -82,7 +82,8 @@ def information(batches: Sequence[tuple[Distribution, Tensor]], p: Distribution,
     posteriors = [q for q, _ in batches]
     gaussian = joined(posteriors)
     log_q = aggregate_log_density(posteriors if gaussian is None else [gaussian], z, track)  # [N]
-    exact = [closed_form_kl(q, p) for q in posteriors]
+    infinite = kl_is_infinite(posteriors[0], p)  # as the samples will show
+    exact = [None if infinite else closed_form_kl(q, p) for q in posteriors]
     kl = own - log_p if exact[0] is None else torch.cat([one.double() for one in exact if one is not None])  # [N]
     lower, upper = bounds(batches)
     correlation = dimension_wise = None

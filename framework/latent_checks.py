@@ -151,7 +151,7 @@ def baseline_misfits(baseline: Baseline | None, estimator: Estimator, samples: i
 def divergence_misfits(
     objective: Objective, estimator: Estimator, q: Distribution, p: Distribution
 ) -> Iterator[OptionError]:
-    """Yield what is wrong with each term, run once on the posterior of two examples: estimators can say what they do."""
+    """Yield what is wrong with each term, run on the posterior of two examples: estimators can say what they do."""
     for leaf in objective.leaves:
         option = f"divergences.{leaf.label.split('/')[0]}"
         if leaf.label in METRICS:

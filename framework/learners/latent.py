@@ -16,7 +16,7 @@ from framework.conditioning import Conditioning, contexts
 from framework.data import Facts, Labelled
 from framework.decoder import Decoder
 from framework.discrete import relaxed, straight_through
-from framework.distributions import Delta, detached, kl_divergence
+from framework.distributions import Delta, detached, kl_divergence, kl_is_infinite
 from framework.divergence import Term
 from framework.encoder import Encoder
 from framework.errors import IncompatibleParts, OptionError
@@ -270,7 +270,7 @@ class Latent(ExampleLearner):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         q, p, z = latents.q, latents.p, latents.z
         whole = (latents.whole_q, latents.whole_z)
-        if self._draws_several:  # what there is has a closed form, whatever z is
+        if self._draws_several:  # a divergence without a closed form is estimated from the first alone
             z = z[:, 0]
             whole = (latents.whole_q, latents.whole_z[:, 0])
         with full_precision(cost):
@@ -322,10 +322,11 @@ class Latent(ExampleLearner):
         if misfits:
             raise IncompatibleParts(misfits)
         grey = support_of_a_pixel(likelihood) is constraints.boolean and facts.values != "binary"
-        self._has_elbo = not grey and not isinstance(q, Delta)
-        return tuple(self._notes(q, grey=grey))
+        infinite = not isinstance(q, Delta) and kl_is_infinite(q, p)
+        self._has_elbo = not grey and not isinstance(q, Delta) and not infinite
+        return tuple(self._notes(q, grey=grey, infinite=infinite))
 
-    def _notes(self, q: Distribution, *, grey: bool) -> Iterator[str]:
+    def _notes(self, q: Distribution, *, grey: bool, infinite: bool) -> Iterator[str]:
         if self.takes_labels:
             yield "conditional: every likelihood and divergence is given the label"
         for leaf in self.objective.leaves:
@@ -342,6 +343,8 @@ class Latent(ExampleLearner):
             )
         if isinstance(q, Delta):
             yield "no elbo: the posterior is deterministic and has no density"
+        if infinite:
+            yield "no elbo: the posterior reaches beyond the prior, by which KL(q(z|x)‖p) is infinite"
         if any(leaf.weight != 0 for leaf in self.objective.leaves if leaf.label in self.objective.critics):
             yield "the objective moves with its critics: best.ckpt is the best by a yardstick that changes"
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal, Uniform, VonMises
 
 from framework import AdversarialDivergence, CompositeDivergence, Decoder, Divergence, Encoder, Optimizer, Prior, Term
-from framework.distributions import BernoulliLogits, DiagonalGaussian, StandardNormal
+from framework.distributions import DiagonalGaussian, StandardNormal
 from framework.testing import check_decoder, check_divergence, check_encoder, check_prior
 
 SHAPE = (1, 2, 3)

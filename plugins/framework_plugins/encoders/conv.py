@@ -19,7 +19,7 @@ class ConvEncoder(Encoder):
         latent_dim: D.
         channels: of each layer.
         activation: the non-linearity after each.
-        posterior: `gaussian`; `deterministic` for a plain autoencoder; `bernoulli` or `categorical` for discrete latents.
+        posterior: `gaussian`; `deterministic`, a plain autoencoder's; `bernoulli` or `categorical`, discrete latents.
         scale: how a Gaussian's σ is made positive, `exp` or `softplus`.
         categories: of each one-hot variable of a categorical posterior; a divisor of latent_dim.
 

@@ -22,7 +22,7 @@ class MLPEncoder(Encoder):
         hidden: units of each hidden layer.
         activation: the non-linearity after each.
         dropout: the share of each hidden layer's units that a training step sets to zero.
-        posterior: `gaussian`; `deterministic` for a plain autoencoder; `bernoulli` or `categorical` for discrete latents.
+        posterior: `gaussian`; `deterministic`, a plain autoencoder's; `bernoulli` or `categorical`, discrete latents.
         scale: how a Gaussian's σ is made positive, `exp` or `softplus`.
         categories: of each one-hot variable of a categorical posterior; a divisor of latent_dim.
 

@@ -36,6 +36,7 @@ from framework_plugins.optimizers.adam import adam
 from framework_plugins.priors.bernoulli import Bernoulli
 from framework_plugins.priors.categorical import Categorical
 from framework_plugins.priors.standard_normal import StandardNormal
+from framework_plugins.priors.uniform import Uniform
 from framework_plugins.schedules.ramp import Linear
 
 X, D = 4, 3
@@ -65,15 +66,14 @@ def learner(posterior: str = "bernoulli", **options: Any) -> Latent:
     encoder = MLPEncoder(input_shape=(X,), latent_dim=D, hidden=[], posterior=posterior, categories=categories)
     decoder = MLPDecoder(latent_dim=D, input_shape=(X,), hidden=[])
     given = {
+        "prior": priors[posterior],
         "divergences": {} if posterior == "deterministic" else {"kl": Term(KL())},
         "optimizer": functools.partial(adam, lr=1e-3),
     }
     with torch.no_grad():  # far from the start, where all gradients are small
         for parameter in [*encoder.parameters(), *decoder.parameters()]:
             parameter.mul_(3)
-    return Latent(
-        facts=FACTS, latent_dim=D, encoder=encoder, decoder=decoder, prior=priors[posterior], **(given | options)
-    ).double()
+    return Latent(facts=FACTS, latent_dim=D, encoder=encoder, decoder=decoder, **(given | options)).double()
 
 
 def latents_of(latent: Latent) -> Tensor:
@@ -277,3 +277,10 @@ def test_a_baseline_cannot_learn_from_microbatches() -> None:
 def test_the_posterior_is_what_the_recipe_says(posterior: str) -> None:
     q = learner(posterior, estimator="straight_through").posterior(EXAMPLES)
     assert isinstance(q, BernoulliLogits if posterior == "bernoulli" else OneHotLogits)
+
+
+def test_a_prior_that_the_posterior_reaches_beyond_leaves_no_elbo() -> None:
+    terms = {"mmd": Term(MMD(latent_dim=D))}
+    latent = learner("gaussian", prior=Uniform(latent_dim=D), divergences=terms)
+    assert "elbo" not in latent.evaluate(EXAMPLES, Keys(0, "test", 0))
+    assert any(note.startswith("no elbo: the posterior reaches beyond the prior") for note in latent.notes)
