@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Distribution, constraints, register_kl
+from torch.distributions import Distribution, MixtureSameFamily, constraints, register_kl
 
 from framework.distributions import BernoulliLogits, SampleShape
 from framework.errors import IncompatibleParts, OptionError
@@ -80,6 +80,13 @@ def check_categories(categories: int | None, latent_dim: int) -> None:
             expected="2 or more for each one-hot variable, a divisor of latent_dim",
             write="categories: 10, and latent_dim: 100 for ten variables",
         )
+
+
+def categories_of(distribution: Distribution) -> int | None:
+    """Return the categories C of each of its one-hot variables, also of a mixture; None where it is of none."""
+    if isinstance(distribution, MixtureSameFamily):
+        return categories_of(distribution.component_distribution)
+    return distribution.logits.shape[-1] if isinstance(distribution, OneHotLogits) else None
 
 
 @register_kl(OneHotLogits, OneHotLogits)

@@ -15,7 +15,7 @@ from torch.distributions import Distribution, Independent, constraints
 from framework.baseline import Baseline
 from framework.bounds import Bound
 from framework.data import Facts
-from framework.discrete import relaxed
+from framework.discrete import categories_of, relaxed
 from framework.distributions import Delta
 from framework.divergence import Term
 from framework.divergence import divergences as divergence_registry
@@ -60,6 +60,7 @@ def shape_misfits(
         found = f"batch shape {list(p.batch_shape)}, event shape {list(p.event_shape)}"
         expected = f"batch shape [], event shape [{latent_dim}], the latent dimension"
         yield OptionError("prior", found=found, expected=expected)
+    yield from kind_misfits(q, p)
     if likelihood.event_shape != torch.Size(facts.input_shape):
         found = f"examples of shape {list(likelihood.event_shape)}"
         yield OptionError("decoder", found=found, expected=f"the data's {list(facts.input_shape)}")
@@ -71,6 +72,47 @@ def shape_misfits(
             expected="a likelihood on the real line, or data scaled to [0, 1]",
             write="likelihood: gaussian",
         )
+
+
+def kind_misfits(q: Distribution, p: Distribution) -> Iterator[OptionError]:
+    """Yield that the prior is of other values than the posterior: of real numbers, bits, or one-hot variables.
+
+    A deterministic posterior is let through: divergences of samples may draw its codes to the bits of a prior. So is
+    what does not say its support.
+    """
+    mine, other = (_is_discrete(one) for one in (q, p))
+    if isinstance(q, Delta) or None in (mine, other):
+        return
+    if mine != other or categories_of(q) != categories_of(p):
+        yield OptionError(
+            "prior",
+            found=f"{_values(p)}, with a posterior of {_values(q)}",
+            expected="a prior of what the posterior is of",
+            write=f"prior: {_prior_for(q)}",
+        )
+
+
+def _is_discrete(distribution: Distribution) -> bool | None:
+    """Return None where it does not say."""
+    try:
+        support: constraints.Constraint = distribution.support  # type: ignore[assignment]
+    except NotImplementedError:
+        return None
+    return support.is_discrete
+
+
+def _values(distribution: Distribution) -> str:
+    categories = categories_of(distribution)
+    if categories is not None:
+        return f"one-hot variables of {categories} categories"
+    return "bits" if _is_discrete(distribution) else "real numbers"
+
+
+def _prior_for(q: Distribution) -> str:
+    categories = categories_of(q)
+    if categories is not None:
+        return f"{{name: categorical, categories: {categories}}}"
+    return "bernoulli" if _is_discrete(q) else "standard_normal"
 
 
 def bound_misfits(

@@ -37,6 +37,7 @@ from framework_plugins.priors.bernoulli import Bernoulli
 from framework_plugins.priors.categorical import Categorical
 from framework_plugins.priors.standard_normal import StandardNormal
 from framework_plugins.priors.uniform import Uniform
+from framework_plugins.priors.vampprior import VampPrior
 from framework_plugins.schedules.ramp import Linear
 
 X, D = 4, 3
@@ -257,6 +258,29 @@ REFUSED = [
         {"estimator": "score_function", "divergences": {"mmd": Term(MMD(latent_dim=D))}},
         "divergences.mmd: expected a divergence in closed form",
     ),
+    (
+        "gaussian",
+        {"prior": Categorical(latent_dim=D, categories=D)},
+        "prior: expected a prior of what the posterior is of, found one-hot variables of 3 categories, with a "
+        "posterior of real numbers; write prior: standard_normal",
+    ),
+    ("gaussian", {"prior": Bernoulli(latent_dim=D)}, "found bits, with a posterior of real numbers"),
+    (
+        "bernoulli",
+        {"prior": StandardNormal(latent_dim=D), "temperature": 0.5},
+        "found real numbers, with a posterior of bits; write prior: bernoulli",
+    ),
+    (
+        "bernoulli",
+        {"prior": Categorical(latent_dim=D, categories=D), "temperature": 0.5},
+        "found one-hot variables of 3 categories, with a posterior of bits; write prior: bernoulli",
+    ),
+    (
+        "categorical",
+        {"prior": Bernoulli(latent_dim=D), "temperature": 0.5},
+        "found bits, with a posterior of one-hot variables of 3 categories; write prior: {name: categorical, "
+        "categories: 3}",
+    ),
 ]
 
 
@@ -271,6 +295,36 @@ def test_a_baseline_cannot_learn_from_microbatches() -> None:
     share = Share(position=0, count=2, rows=1)
     with pytest.raises(ValueError, match="it cannot learn from parts in turn"):
         list(latent.losses(EXAMPLES[:1], NOW, Keys(0, "train", 0, share)))
+
+
+def test_one_hot_variables_of_other_categories_are_refused() -> None:
+    encoder = MLPEncoder(input_shape=(X,), latent_dim=4, hidden=[], posterior="categorical", categories=2)
+    with pytest.raises(IncompatibleParts) as caught:
+        Latent(
+            facts=FACTS,
+            latent_dim=4,
+            encoder=encoder,
+            decoder=MLPDecoder(latent_dim=4, input_shape=(X,), hidden=[]),
+            prior=Categorical(latent_dim=4, categories=4),
+            divergences={"kl": Term(KL())},
+            optimizer=functools.partial(adam, lr=1e-3),
+            estimator="straight_through",
+        )
+    assert str(caught.value) == (
+        "prior: expected a prior of what the posterior is of, found one-hot variables of 4 categories, with a "
+        "posterior of one-hot variables of 2 categories; write prior: {name: categorical, categories: 2}"
+    )
+
+
+def test_codes_may_be_drawn_to_the_bits_of_a_prior() -> None:
+    learner("deterministic", prior=Bernoulli(latent_dim=D), divergences={"mmd": Term(MMD(latent_dim=D))})
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "categorical"])
+def test_a_prior_may_be_a_mixture_of_posteriors(name: str) -> None:
+    categories = D if name == "categorical" else None
+    encoder = MLPEncoder(input_shape=(X,), latent_dim=D, hidden=[], posterior=name, categories=categories)
+    learner(name, prior=VampPrior(input_shape=(X,), encoder=encoder, components=3), estimator="straight_through")
 
 
 @pytest.mark.parametrize("posterior", ["bernoulli", "categorical"])
