@@ -49,6 +49,11 @@ class Baseline(nn.Module, ABC):
     fewest_samples: ClassVar[int] = 1
     replicas: int = 1
 
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether it learns by `update`: from whole batches, and not from their parts in turn."""
+        return type(self).update is not Baseline.update
+
     @abstractmethod
     def forward(self, samples: Samples) -> Tensor:
         """Return b, [K, B], in the reward's unit; anything where the mask is False."""

@@ -5,24 +5,28 @@ Legend: B batch, D latent.
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, constraints
 
-from framework.baseline import Baseline
+from framework.baseline import Baseline, FittedBaseline, Samples
 from framework.bounds import Bound
 from framework.data import Facts
 from framework.discrete import categories_of, relaxed
-from framework.distributions import Delta
+from framework.distributions import Delta, detached
 from framework.divergence import Term
 from framework.divergence import divergences as divergence_registry
 from framework.errors import IncompatibleParts, OptionError
 from framework.objective import Leaf, Objective
 from framework.randomness import Keys
 from framework.schedule import Schedule, lowest
+from framework.share import Share
 
 Estimator = Literal["pathwise", "straight_through", "score_function"]
 
@@ -118,7 +122,7 @@ def _prior_for(q: Distribution) -> str:
 def bound_misfits(
     bound: Bound, samples: int, estimator: Estimator, objective: Objective, q: Distribution
 ) -> Iterator[OptionError]:
-    """Yield why the model has not this bound, or not this number of samples."""
+    """Yield why the model has not this bound, or not this number of samples; q has the graph that training gives it."""
     if samples < 1:
         yield OptionError("samples", found=samples, expected="1 or more")
     if bound == "elbo":
@@ -142,6 +146,19 @@ def bound_misfits(
         found = f"{bound} with {type(q).__name__} and estimator: {estimator}"
         expected = "a posterior with a density and a reparametrised draw, and estimator: pathwise"
         yield OptionError("bound", found=found, expected=expected, write="bound: elbo")
+    elif bound == "dreg" and _stays_attached(q):
+        yield OptionError(
+            "bound",
+            found=f"dreg with {type(q).__name__}, whose parameters cannot all be detached",
+            expected="a posterior with its parameters in attributes: the gradient is to reach them through z alone",
+            write="bound: iwae",
+        )
+
+
+def _stays_attached(q: Distribution) -> bool:
+    """Return whether log q(z) still has a gradient to parameters where q is detached: it keeps them in a list, say."""
+    with torch.enable_grad():
+        return detached(q).log_prob(q.sample()).requires_grad
 
 
 def draw_misfits(estimator: Estimator, temperature: float | Schedule | None, q: Distribution) -> Iterator[OptionError]:
@@ -174,8 +191,10 @@ def draw_misfits(estimator: Estimator, temperature: float | Schedule | None, q: 
         yield OptionError("temperature", found=f"{lowest(temperature):g}", expected="a number above 0")
 
 
-def baseline_misfits(baseline: Baseline | None, estimator: Estimator, samples: int) -> Iterator[OptionError]:
-    """Yield why the baseline is of no use."""
+def baseline_misfits(
+    baseline: Baseline | None, estimator: Estimator, samples: int, facts: Facts
+) -> Iterator[OptionError]:
+    """Yield why the baseline is of no use, tried on the samples of two blank examples."""
     if baseline is None:
         return
     if estimator != "score_function":
@@ -188,6 +207,29 @@ def baseline_misfits(baseline: Baseline | None, estimator: Estimator, samples: i
             expected=f"{baseline.fewest_samples} or more: it says nothing about fewer",
             write=f"samples: {baseline.fewest_samples}",
         )
+        return
+    blank = Samples(torch.zeros(samples, 2, *facts.input_shape), torch.zeros(samples, 2))
+    try:
+        baseline(blank)
+        if isinstance(baseline, FittedBaseline):
+            baseline.loss(blank)
+    except OptionError as error:
+        option = error.option if error.option == "baseline" else f"baseline.{error.option}"
+        yield OptionError(option, found=error.found, expected=error.expected, write=error.write)
+
+
+def microbatch_misfits(baseline: Baseline | None, share: Share) -> list[OptionError]:
+    """Return that the baseline keeps statistics of whole batches, and sees parts in turn."""
+    if baseline is None or not baseline.keeps_statistics or share.count == 1 or share.gathers:
+        return []
+    return [
+        OptionError(
+            "baseline",
+            found=f"{type(baseline).__name__}, which keeps statistics of whole batches, with trainer.microbatch",
+            expected="a baseline that keeps none, such as leave_one_out, or whole batches",
+            write="trainer.microbatch: null",
+        )
+    ]
 
 
 def divergence_misfits(
@@ -207,17 +249,46 @@ def divergence_misfits(
             )
         else:
             try:
-                values = [_value(leaf, q, p, z) for z in (q.sample(), q.sample())]
+                _value(leaf, q, p, q.sample())
             except ValueError as error:
                 yield OptionError(option, found=str(error), expected="parts that it can compare")
                 continue
-            if estimator == "score_function" and (leaf.divergence.aggregate or not torch.equal(*values)):
-                yield OptionError(
-                    option,
-                    found=f"{leaf.label!r}, which is estimated from samples, with estimator: score_function",
-                    expected="a divergence in closed form: its gradient does not pass through samples",
-                    write="estimator: pathwise",
-                )
+            yield from _draw_misfits_of(leaf, option, estimator, q, p)
+
+
+def _draw_misfits_of(
+    leaf: Leaf, option: str, estimator: Estimator, q: Distribution, p: Distribution
+) -> Iterator[OptionError]:
+    """Yield that a term looks at z where z carries no gradient, or is no value of q."""
+    relaxes = estimator == "pathwise" and not q.has_rsample
+    if not (relaxes or estimator == "score_function") or not _looks_at_z(leaf, q, p):
+        return
+    if relaxes:
+        found, because = "pathwise, by relaxed draws", "a relaxed draw is no value of q, and the prior has none like it"
+    else:
+        found, because = "score_function", "its gradient does not pass through samples"
+    yield OptionError(
+        option,
+        found=f"{leaf.label!r}, which is estimated from samples, with estimator: {found}",
+        expected=f"a divergence in closed form: {because}",
+        write="estimator: pathwise" if q.has_rsample else "estimator: straight_through",
+    )
+
+
+def _looks_at_z(leaf: Leaf, q: Distribution, p: Distribution) -> bool:
+    """Return whether a divergence depends on the sample: then what is not a number comes out where it went in.
+
+    To compare the values at two draws would not do: they are equal at any where q = p, and two draws of few bits often
+    are.
+    """
+    twin = replace(leaf, divergence=copy.deepcopy(leaf.divergence))  # it may keep statistics of what it has seen
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what does not converge, say
+            value = _value(twin, q, p, torch.full_like(q.sample(), torch.nan))
+    except (ValueError, RuntimeError):  # who checks samples looks at them
+        return True
+    return not bool(value.isfinite())
 
 
 def _value(leaf: Leaf, q: Distribution, p: Distribution, z: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from framework.latent_checks import (
     bound_misfits,
     divergence_misfits,
     draw_misfits,
+    microbatch_misfits,
     objective_of,
     shape_misfits,
     support_of_a_pixel,
@@ -146,6 +147,9 @@ class Latent(ExampleLearner):
         self.alarms = latent_alarms(latent_dim, self.objective, kl_label)
 
     def losses(self, batch: Tensor | Labelled, counters: Counters, keys: Keys) -> Iterator[Loss]:
+        misfits = microbatch_misfits(self.baseline, keys.share)
+        if misfits:
+            raise IncompatibleParts(misfits)
         x, labels = batch if isinstance(batch, Labelled) else (batch, None)
         latents = self._encode(x, labels, counters, keys)
         of_critics: dict[str, Tensor] = {}
@@ -162,8 +166,6 @@ class Latent(ExampleLearner):
             metrics |= of_baseline
         yield Loss(total, "main", {**metrics, **of_critics})  # in the order in which a person reads them
         if self.baseline is not None:
-            if keys.share.count > 1 and not keys.share.gathers:
-                raise ValueError("a baseline takes in the samples of whole batches: it cannot learn from parts in turn")
             self.baseline.update(samples)
 
     def evaluate(self, batch: Tensor | Labelled, keys: Keys) -> dict[str, Tensor]:
@@ -308,14 +310,15 @@ class Latent(ExampleLearner):
     def _check(self, facts: Facts) -> tuple[str, ...]:
         """Try the parts on two blank examples; return what a reader of the numbers should know."""
         labels = torch.zeros(2, dtype=torch.int64) if self.takes_labels else None
-        q = self.posterior(torch.zeros(2, *facts.input_shape), labels)
+        with torch.enable_grad():
+            q = self.posterior(torch.zeros(2, *facts.input_shape), labels)
         p: Distribution = self.prior()
         likelihood = self.likelihood(torch.zeros(2, self.latent_dim), labels)
         misfits = [
             *shape_misfits(q, p, likelihood, self.latent_dim, facts),
             *bound_misfits(self.bound, self.samples, self.estimator, self.objective, q),
             *draw_misfits(self.estimator, self.temperature, q),
-            *baseline_misfits(self.baseline, self.estimator, self.samples),
+            *baseline_misfits(self.baseline, self.estimator, self.samples, facts),
         ]
         if not misfits:
             misfits = [*divergence_misfits(self.objective, self.estimator, q, p), *self._optimizer_misfits()]

@@ -11,15 +11,25 @@ import functools
 import itertools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from gymnasium.spaces import Box
 from torch import Tensor
+from torch.distributions import (
+    AffineTransform,
+    Distribution,
+    Independent,
+    MixtureSameFamily,
+    Normal,
+    TransformedDistribution,
+)
+from torch.distributions import Categorical as TorchCategorical
 
-from framework import Baseline, Counters, Facts, IncompatibleParts, Term
+from framework import Baseline, Counters, Divergence, Encoder, Facts, IncompatibleParts, Prior, Term
+from framework.bounds import Bound
 from framework.discrete import OneHotLogits
 from framework.distributions import BernoulliLogits, kl_divergence
 from framework.learners.latent import Latent
@@ -27,10 +37,17 @@ from framework.randomness import Keys
 from framework.share import Share
 from framework_plugins.baselines.leave_one_out import LeaveOneOut
 from framework_plugins.baselines.moving_average import MovingAverage
+from framework_plugins.baselines.time_dependent import TimeDependent
 from framework_plugins.baselines.value import Value
 from framework_plugins.decoders.mlp import MLPDecoder
+from framework_plugins.divergences.adversarial import Adversarial
+from framework_plugins.divergences.covariance import Covariance
+from framework_plugins.divergences.jensen_shannon import JensenShannon
 from framework_plugins.divergences.kl import KL
 from framework_plugins.divergences.mmd import MMD
+from framework_plugins.divergences.mutual_information import MutualInformation
+from framework_plugins.divergences.sinkhorn import Sinkhorn
+from framework_plugins.divergences.sliced_wasserstein import SlicedWasserstein
 from framework_plugins.encoders.mlp import MLPEncoder
 from framework_plugins.optimizers.adam import adam
 from framework_plugins.priors.bernoulli import Bernoulli
@@ -259,6 +276,21 @@ REFUSED = [
         "divergences.mmd: expected a divergence in closed form",
     ),
     (
+        "bernoulli",
+        {
+            "estimator": "score_function",
+            "baseline": Value(observation_space=Box(-math.inf, math.inf, (X,)), clip=0.2),
+        },
+        "baseline.clip: expected values to keep near, found samples without the values from when they were drawn; "
+        "write clip: null",
+    ),
+    (
+        "bernoulli",
+        {"estimator": "score_function", "baseline": TimeDependent(steps=3)},
+        "baseline: expected the step in the episode of each sample, found samples without a time; write a baseline "
+        "that needs none, such as leave_one_out",
+    ),
+    (
         "gaussian",
         {"prior": Categorical(latent_dim=D, categories=D)},
         "prior: expected a prior of what the posterior is of, found one-hot variables of 3 categories, with a "
@@ -290,11 +322,132 @@ def test_what_does_not_fit_is_refused(posterior: str, options: dict[str, Any], m
         learner(posterior, **options)
 
 
-def test_a_baseline_cannot_learn_from_microbatches() -> None:
+PART = Keys(0, "train", 0, Share(position=0, count=2, rows=1))
+
+
+def test_a_baseline_that_keeps_statistics_cannot_learn_from_microbatches() -> None:
     latent = learner(estimator="score_function", samples=2, baseline=MovingAverage())
-    share = Share(position=0, count=2, rows=1)
-    with pytest.raises(ValueError, match="it cannot learn from parts in turn"):
-        list(latent.losses(EXAMPLES[:1], NOW, Keys(0, "train", 0, share)))
+    with pytest.raises(IncompatibleParts) as caught:
+        list(latent.losses(EXAMPLES[:1], NOW, PART))
+    assert str(caught.value) == (
+        "baseline: expected a baseline that keeps none, such as leave_one_out, or whole batches, found MovingAverage, "
+        "which keeps statistics of whole batches, with trainer.microbatch; write trainer.microbatch: null"
+    )
+
+
+@pytest.mark.parametrize("name", ["none", "leave_one_out", "value"])
+def test_other_baselines_take_microbatches(name: str) -> None:
+    latent = learner(estimator="score_function", samples=2, baseline=BASELINES[name]())
+    assert list(latent.losses(EXAMPLES[:1], NOW, PART))
+
+
+class Bits(Prior):
+    """½ Bernoulli(0.3) + ½ Bernoulli(0.3): a prior to which a divergence has no closed form."""
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__()
+        self.dimension = dimension
+
+    def forward(self) -> MixtureSameFamily:
+        logits = torch.full((2, self.dimension), math.log(0.3 / 0.7))
+        return MixtureSameFamily(TorchCategorical(torch.ones(2)), BernoulliLogits(logits), validate_args=False)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("start", ["random", "at the prior"])
+def test_an_estimate_from_samples_is_told_even_where_two_draws_agree(seed: int, start: str) -> None:
+    """Of two bits, two draws of two examples are the same more often than one time in sixteen."""
+    torch.manual_seed(seed)
+    encoder = MLPEncoder(input_shape=(X,), latent_dim=2, hidden=[], posterior="bernoulli")
+    if start == "at the prior":  # log q(z) − log p(z) is 0 at every z
+        torch.nn.init.constant_(encoder.posterior.linear.bias, math.log(0.3 / 0.7))
+    with pytest.raises(IncompatibleParts) as caught:
+        Latent(
+            facts=FACTS,
+            latent_dim=2,
+            encoder=encoder,
+            decoder=MLPDecoder(latent_dim=2, input_shape=(X,), hidden=[]),
+            prior=Bits(2),
+            divergences={"kl": Term(KL())},
+            optimizer=functools.partial(adam, lr=1e-3),
+            estimator="score_function",
+        )
+    assert str(caught.value) == (
+        "divergences.kl: expected a divergence in closed form: its gradient does not pass through samples, found 'kl', "
+        "which is estimated from samples, with estimator: score_function; write estimator: straight_through"
+    )
+
+
+OF_SAMPLES: dict[str, Callable[[], tuple[Divergence, Prior]]] = {
+    "kl": lambda: (KL(), Bits(D)),
+    "mmd": lambda: (MMD(latent_dim=D), Bernoulli(latent_dim=D)),
+    "sinkhorn": lambda: (Sinkhorn(latent_dim=D), Bernoulli(latent_dim=D)),
+    "sliced_wasserstein": lambda: (SlicedWasserstein(), Bernoulli(latent_dim=D)),
+    "mutual_information": lambda: (MutualInformation(), Bernoulli(latent_dim=D)),
+    "jensen_shannon": lambda: (JensenShannon(), Bernoulli(latent_dim=D)),
+    "adversarial": lambda: (
+        Adversarial(latent_dim=D, hidden=[], optimizer=functools.partial(adam, lr=1e-3)),
+        Bernoulli(latent_dim=D),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(OF_SAMPLES))
+def test_relaxed_draws_are_not_compared_with_true_ones(name: str) -> None:
+    divergence, prior = OF_SAMPLES[name]()
+    options: dict[str, Any] = {"prior": prior, "divergences": {name: Term(divergence)}}
+    with pytest.raises(IncompatibleParts) as caught:
+        learner(temperature=0.5, **options)
+    assert str(caught.value) == (
+        f"divergences.{name}: expected a divergence in closed form: a relaxed draw is no value of q, and the prior has "
+        f"none like it, found {name!r}, which is estimated from samples, with estimator: pathwise, by relaxed draws; "
+        "write estimator: straight_through"
+    )
+    learner(estimator="straight_through", **options)
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0.5}, {"estimator": "score_function"}], ids=["relaxed", "score"])
+def test_what_looks_at_the_posterior_alone_goes_with_every_draw(options: dict[str, Any]) -> None:
+    learner(divergences={"kl": Term(KL()), "covariance": Term(Covariance(kind="ii"))}, **options)
+
+
+class Shifted(Encoder):
+    """A Gaussian through a transform: its parameters are in a list, where nothing detaches them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(X, D)
+
+    def forward(self, x: Tensor) -> Distribution:
+        base = Normal(torch.zeros(len(x), D), torch.ones(len(x), D), validate_args=False)
+        shift = AffineTransform(self.linear(x), torch.tensor(0.5), event_dim=0)
+        return Independent(TransformedDistribution(base, [shift], validate_args=False), 1, validate_args=False)
+
+
+@pytest.mark.parametrize("bound", ["iwae", "dreg"])
+def test_the_double_gradient_needs_a_posterior_that_can_be_detached(bound: Bound) -> None:
+    def build() -> Latent:
+        return Latent(
+            facts=FACTS,
+            latent_dim=D,
+            encoder=Shifted(),
+            decoder=MLPDecoder(latent_dim=D, input_shape=(X,), hidden=[]),
+            prior=StandardNormal(latent_dim=D),
+            divergences={"kl": Term(KL())},
+            optimizer=functools.partial(adam, lr=1e-3),
+            bound=bound,
+            samples=2,
+        )
+
+    if bound == "iwae":
+        build()
+        return
+    with pytest.raises(IncompatibleParts) as caught:
+        build()
+    assert str(caught.value) == (
+        "bound: expected a posterior with its parameters in attributes: the gradient is to reach them through z alone, "
+        "found dreg with Independent, whose parameters cannot all be detached; write bound: iwae"
+    )
 
 
 def test_one_hot_variables_of_other_categories_are_refused() -> None:
