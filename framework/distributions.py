@@ -220,11 +220,15 @@ def closed_form_kl(q: Distribution, p: Distribution) -> Tensor | None:
         return None
 
 
+class InfiniteDivergence(ValueError):
+    """What a registered divergence raises where q has mass outside p; the message says where, and what to take."""
+
+
 def kl_is_infinite(q: Distribution, p: Distribution) -> bool:
-    """Return whether q is known to have mass where p has none: a registered divergence says so by a ValueError."""
+    """Return whether q is known to have mass where p has none: a registered divergence raises InfiniteDivergence."""
     try:
         closed_form_kl(q, p)
-    except ValueError:
+    except InfiniteDivergence:
         return True
     return False
 

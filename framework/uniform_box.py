@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints, register_kl
 
-from framework.distributions import SampleShape
+from framework.distributions import InfiniteDivergence, SampleShape
 
 
 class UniformBox(Distribution):
@@ -61,5 +61,7 @@ def _anything_uniform(q: Distribution, p: UniformBox) -> Tensor:
     if base is constraints.real:
         # By Monte Carlo it would be finite as long as no sample falls outside, and then infinite.
         box = f"[−{p.bound:g}, {p.bound:g}]"
-        raise ValueError(f"KL is infinite: q has mass outside the prior's {box}; take mmd, or prior standard_normal")
+        raise InfiniteDivergence(
+            f"KL is infinite: q has mass outside the prior's {box}; take mmd, or prior standard_normal"
+        )
     raise NotImplementedError  # torch's word for "no closed form"

@@ -6,10 +6,11 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Distribution, Independent, Normal
+from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal, register_kl
 from torch.distributions import Uniform as TorchsUniform
 
-from framework.distributions import DiagonalGaussian, kl_divergence
+from framework.distributions import DiagonalGaussian, InfiniteDivergence, StandardNormal, kl_divergence, kl_is_infinite
 from framework.uniform_box import UniformBox
 
 
@@ -58,6 +59,29 @@ def test_a_divergence_that_is_infinite_is_refused(q: Distribution) -> None:
     message = r"^KL is infinite: q has mass outside the prior's \[−2, 2\]; take mmd, or prior standard_normal$"
     with pytest.raises(ValueError, match=message):
         kl_divergence(q, box(), q.sample())
+
+
+@pytest.mark.parametrize("q", posteriors(), ids=lambda q: type(q).__name__)
+def test_it_is_known_to_be_infinite(q: Distribution) -> None:
+    assert kl_is_infinite(q, box())
+    with pytest.raises(InfiniteDivergence):
+        kl_divergence(q, box(), q.sample())
+
+
+def test_no_other_refusal_is_taken_for_infinity() -> None:
+    class Refused(UniformBox):
+        pass
+
+    @register_kl(Refused, Refused)
+    def _refuse(q: Refused, p: Refused) -> Tensor:
+        raise ValueError("boxes of two sizes")
+
+    refused = Refused(3, 2.0, torch.zeros(()))
+    with pytest.raises(ValueError, match=r"^boxes of two sizes$"):
+        kl_is_infinite(refused, refused)
+    assert not kl_is_infinite(
+        DiagonalGaussian(torch.zeros(2, 3), torch.zeros(2, 3)), StandardNormal(3, torch.zeros(()))
+    )
 
 
 def test_a_divergence_that_is_finite_is_estimated() -> None:
