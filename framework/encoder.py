@@ -25,5 +25,5 @@ class Encoder(nn.Module, ABC):
         """
 
 
-encoders: Registry[Encoder] = Registry("encoder", Encoder, context=("input_shape", "latent_dim"))
+encoders: Registry[Encoder] = Registry("encoder", Encoder, context=("input_shape", "latent_dim", "facts"))
 register_encoder = encoders.register

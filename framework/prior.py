@@ -18,5 +18,5 @@ class Prior(nn.Module, ABC):
         """Return p(z), with batch shape () and event shape [D]."""
 
 
-priors: Registry[Prior] = Registry("prior", Prior, context=("latent_dim", "input_shape", "encoder"))
+priors: Registry[Prior] = Registry("prior", Prior, context=("latent_dim", "input_shape", "encoder", "facts"))
 register_prior = priors.register

@@ -229,7 +229,7 @@ def test_an_annotation_that_a_recipe_cannot_express_is_named_when_the_part_is_us
     report = problem(with_prior("{name: mine, where: here}"))
     assert "prior 'mine': the parameter 'where' is annotated <class 'pathlib.Path'>, which a recipe cannot" in report
     assert "Allowed are bool, int, float, str, Literal, lists, tuples and dicts of them, parts, and float" in report
-    assert "supplied by the builder are latent_dim, input_shape, encoder." in report
+    assert "supplied by the builder are latent_dim, input_shape, encoder, facts." in report
     assert report.startswith("my_recipe.yaml:6:1: prior: ")
 
 

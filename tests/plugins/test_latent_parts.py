@@ -35,6 +35,7 @@ CASES = {
     "vampprior": ["prior={name: vampprior, components: 16}"],  # as many as a microbatch has examples
     "vampprior, conditional": ["prior={name: vampprior, components: 5}", "conditional=true"],
     "vampprior, corrupted": ["prior={name: vampprior, components: 5}", f"encoder={CORRUPTED % 'gaussian'}"],
+    "corrupted, conditional": [f"encoder={CORRUPTED % 'masking'}", "conditional=true"],
     "corrupted": [f"encoder={CORRUPTED % 'masking'}"],
     "flow": ["prior={name: flow, kind: coupling, hidden: [8]}"],
     "autoregressive": ["decoder={name: autoregressive, hidden: [16]}"],

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
-from framework import Encoder, EqualMixture, OptionError, Prior, register_prior
+from framework import Encoder, EqualMixture, Facts, OptionError, Prior, register_prior
 from framework.distributions import Delta, DiagonalGaussian
 
 
@@ -23,7 +23,8 @@ class VampPrior(Prior):
     gradient to the pseudo-inputs and to the encoder.
 
     `unit_interval` holds pseudo-inputs in the range of pixels, u = min(max(a, 0), 1), as the authors do; one that is
-    held at an end has no gradient there. `real` leaves them free, for data outside [0, 1].
+    held at an end has no gradient there. `real` leaves them free, for data outside [0, 1]. What a conditional model's
+    encoder is shown of a label, behind the example, is free in either.
 
     The encoder is the learner's: neither its parameters nor its state are this part's. It runs on the K pseudo-inputs
     each time the prior is asked for, once a training step, and as it is then: with dropout in a training step, whose
@@ -34,12 +35,13 @@ class VampPrior(Prior):
         encoder: x → q(z|x), with a density.
         components: K, at least 1.
         range: what pseudo-inputs are held to, `unit_interval` or `real`.
+        facts: of the data, [C, …]; None takes all of `input_shape` for data. Supplied by the builder.
         start: the mean of their starting values, in the data's unit.
         spread: the standard deviation of their starting values.
 
     Raises:
-        OptionError: there is no component; the spread is negative, or zero, by which all components would stay the
-            same; the encoder is deterministic.
+        OptionError: there is no component; data outside [0, 1] under `unit_interval`; the spread is negative, or zero,
+            by which all components would stay the same; the encoder is deterministic.
 
     Example:
         >>> prior = VampPrior(input_shape=(1, 28, 28), encoder=encoder, components=500)
@@ -57,6 +59,7 @@ class VampPrior(Prior):
         encoder: Encoder,
         components: int = 500,
         range_: Literal["unit_interval", "real"] = "unit_interval",
+        facts: Facts | None = None,
         start: float = 0.05,
         spread: float = 0.01,
     ) -> None:
@@ -65,10 +68,14 @@ class VampPrior(Prior):
             raise OptionError("components", found=components, expected="1 or more")
         if spread <= 0:
             raise OptionError("spread", found=spread, expected="a number above 0: equal pseudo-inputs would stay equal")
+        if range_ == "unit_interval" and facts is not None and facts.values == "real":
+            found, expected = "unit_interval, with data outside [0, 1]", "real, or data scaled to [0, 1]"
+            raise OptionError("range", found=found, expected=expected, write="range: real")
         # In a tuple, so that torch does not take the encoder for a part of this one: its parameters would be counted,
         # saved and moved twice. A copy of a learner has a prior that refers to the encoder's copy.
         self._lent = (encoder,)
         self.range = range_
+        self.width = input_shape[0] if facts is None else facts.input_shape[0]  # C: what comes behind is a label
         self.pseudo_inputs = nn.Parameter(start + spread * torch.randn(components, *input_shape))  # [K, *input_shape]
         with torch.no_grad():
             if isinstance(encoder(self._inputs()[:1]), Delta):
@@ -87,4 +94,7 @@ class VampPrior(Prior):
         return MixtureSameFamily(weights, q, validate_args=False)
 
     def _inputs(self) -> Tensor:
-        return self.pseudo_inputs.clamp(0, 1) if self.range == "unit_interval" else self.pseudo_inputs
+        if self.range == "real":
+            return self.pseudo_inputs
+        data, label = self.pseudo_inputs[:, : self.width], self.pseudo_inputs[:, self.width :]
+        return torch.cat([data.clamp(0, 1), label], dim=1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from framework import Encoder, OptionError
+from framework import Encoder, Facts, OptionError
 from framework.distributions import Delta
 from framework.testing import check_encoder
 from framework_plugins.encoders.corrupted import CorruptedEncoder
@@ -51,6 +51,22 @@ def test_nothing_is_corrupted_in_evaluation_and_never_in_place(noise: str) -> No
     assert torch.equal(seen(noise, 0.5, x, training=False), x)
     assert not torch.equal(seen(noise, 0.5, x), x)
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "masking"])
+@pytest.mark.parametrize(
+    ("shape", "seen_shape"), [((2, 4, 3), (3, 4, 3)), ((5,), (8,))], ids=["the plane of a class", "numbers of a class"]
+)
+def test_a_label_behind_the_data_is_not_corrupted(
+    noise: str, shape: tuple[int, ...], seen_shape: tuple[int, ...]
+) -> None:
+    x = torch.rand(6, *seen_shape, generator=torch.Generator().manual_seed(1)) + 0.5
+    torch.manual_seed(0)
+    facts = Facts(shape, 9, "real", classes=3)
+    x_seen = CorruptedEncoder(noise=noise, amount=0.5, of=Identity(), facts=facts)(x).mean
+    width = shape[0]
+    assert torch.equal(x_seen[:, width:], x[:, width:])
+    assert torch.equal(x_seen[:, :width], seen(noise, 0.5, x[:, :width]))
 
 
 @pytest.mark.parametrize("noise", ["gaussian", "masking"])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from framework import Encoder, OptionError
+from framework import Encoder, Facts, OptionError
 from framework.equal_mixture import EqualMixture
 from framework.testing import check_prior
 from framework_plugins.encoders.mlp import MLPEncoder
@@ -72,6 +72,36 @@ def test_pseudo_inputs_are_held_in_their_range(held: str) -> None:
     bounded = bool(((seen[-1] >= 0) & (seen[-1] <= 1)).all())
     assert seen[-1].shape == (5, *SHAPE)
     assert bounded == (held == "unit_interval")
+
+
+def test_only_the_data_of_pseudo_inputs_are_held() -> None:
+    """A conditional model's encoder sees one more channel, of the label: a learned plane, of any values."""
+    seen: list[Tensor] = []
+    of = encoder()
+    of.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    torch.manual_seed(1)
+    labelled = (2, 1, 3)  # a channel of data, one of the label
+    part = VampPrior(
+        input_shape=labelled,
+        encoder=of,
+        components=5,
+        spread=2.0,
+        facts=Facts((1, 1, 3), 9, "unit_interval", classes=3),
+    )
+    part()
+    assert torch.equal(seen[-1][:, 0], part.pseudo_inputs[:, 0].clamp(0, 1))
+    assert torch.equal(seen[-1][:, 1], part.pseudo_inputs[:, 1])
+
+
+def test_pseudo_inputs_of_data_outside_the_interval_are_not_held_in_it() -> None:
+    facts = Facts(SHAPE, 9, "real")
+    message = (
+        r"^range: expected real, or data scaled to \[0, 1\], found unit_interval, with data outside \[0, 1\]; "
+        r"write range: real$"
+    )
+    with pytest.raises(OptionError, match=message):
+        VampPrior(input_shape=SHAPE, encoder=encoder(), facts=facts)
+    VampPrior(input_shape=SHAPE, encoder=encoder(), facts=facts, range_="real")
 
 
 def test_pseudo_inputs_start_where_they_are_told() -> None:
