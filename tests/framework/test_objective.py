@@ -6,13 +6,15 @@ The divergences here return numbers that the test chooses, so that sums are exac
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from framework import (
+    AdversarialDivergence,
     CompositeDivergence,
     Counters,
     Divergence,
@@ -29,6 +31,7 @@ from framework_plugins.divergences.infovae import InfoVAE
 from framework_plugins.divergences.kl import KL
 from framework_plugins.divergences.mmd import MMD
 from framework_plugins.divergences.mutual_information import MutualInformation
+from framework_plugins.optimizers.adam import adam
 from framework_plugins.schedules.ramp import Linear
 
 
@@ -276,3 +279,31 @@ def test_implied_coefficients_of_infovae_are_its_papers() -> None:
 
 def test_a_term_with_a_capacity_implies_no_coefficient() -> None:
     assert Objective({"beta": Term(Beta(beta=4.0, of=KL(), capacity=1.0))}).implied_coefficients() == {}
+
+
+class Judged(AdversarialDivergence):
+    """What a linear critic makes of the latents."""
+
+    def __init__(self) -> None:
+        super().__init__(critic=nn.Linear(2, 1), optimizer=partial(adam, lr=0.1))
+
+    def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+        value: Tensor = self.critic(z).mean()
+        return value
+
+    def critic_loss(self, q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.critic(z).square().mean(), {}
+
+
+def test_a_critics_loss_does_not_reach_the_latents_nor_the_model_the_critic() -> None:
+    critic = Judged()
+    objective = Objective({"judged": Term(critic)})
+    z = torch.ones(3, 2, requires_grad=True)
+    q, p, keys = DiagonalGaussian(z, torch.zeros(3, 2)), StandardNormal(2, z), Keys(0, "train", 0)
+    ((_, loss, _),) = objective.critic_losses(q, p, z, keys)
+    assert torch.autograd.grad(loss, [z], allow_unused=True, retain_graph=True) == (None,)
+    assert all(gradient.any() for gradient in torch.autograd.grad(loss, list(critic.parameters())))
+    total, _ = objective(q, p, z, counters=None, keys=keys)
+    assert torch.autograd.grad(total, list(critic.parameters()), allow_unused=True, retain_graph=True) == (None, None)
+    assert torch.autograd.grad(total, z)[0].any()
+    assert all(parameter.requires_grad for parameter in critic.parameters())
