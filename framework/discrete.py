@@ -5,6 +5,7 @@ Legend: B batch, G variables, C categories of each, D = G·C numbers of a latent
 
 from __future__ import annotations
 
+import math
 from functools import singledispatch
 from typing import ClassVar
 
@@ -87,6 +88,19 @@ def categories_of(distribution: Distribution) -> int | None:
     if isinstance(distribution, MixtureSameFamily):
         return categories_of(distribution.component_distribution)
     return distribution.logits.shape[-1] if isinstance(distribution, OneHotLogits) else None
+
+
+def most_information(q: Distribution) -> float:
+    """Return the most nats that a sample can carry, the logarithm of how many values it has; ∞ of real numbers.
+
+    Example:
+        >>> round(most_information(BernoulliLogits(torch.zeros(4, 3))), 2)  # 3 log 2
+        2.08
+    """
+    if isinstance(q, OneHotLogits):
+        variables, categories = q.logits.shape[-2:]
+        return variables * math.log(categories)
+    return q.event_shape.numel() * math.log(2) if isinstance(q, BernoulliLogits) else math.inf
 
 
 @register_kl(OneHotLogits, OneHotLogits)

@@ -19,44 +19,63 @@ from functools import partial
 
 from framework.alarm import Alarm, History
 from framework.objective import Objective
-from framework.schedule import final_value
+from framework.schedule import Counters, Schedule, final_value, value_at
 
 IN_A_ROW = 2  # validations that must agree: a model may start slowly, and a single epoch may go astray
 LEAST_ACTIVE = 1.0  # units, in the mean over batches
 LEAST_INFORMATION = math.log(2)  # nats: what tells one half of the examples from the other
+OF_THE_MOST = 0.5  # of what discrete latents can carry at all, where that is little
+OF_A_CAPACITY = 0.5  # of the nats that a term with a capacity asks for at the time
 MOST_MISMATCH = 1.0  # nats a latent unit, what a standard deviation of 2.1 in place of the prior's 1 amounts to
 STAYS = 0.9  # of the mismatch before: what falls faster is on its way to the prior, as under a weight that grows
 
 
-def latent_alarms(latent_dim: int, objective: Objective, kl: str | None) -> tuple[Alarm, ...]:
+def latent_alarms(latent_dim: int, objective: Objective, kl: str | None, most: float = math.inf) -> tuple[Alarm, ...]:
     """Return the alarms of a latent-variable model.
 
     Args:
         latent_dim: D.
         objective: its terms, whose weights are named.
         kl: the label of the term that is E KL(q(z|x)‖p), nats; None where there is none.
+        most: nats, above 0, that latents can carry; see `framework.discrete.most_information`.
     """
+    capacity = next((leaf.capacity for leaf in objective.leaves if leaf.label == kl), None)
+    least = min(LEAST_INFORMATION, OF_THE_MOST * most)
     weights = ", ".join(f"{leaf.label} {final_value(leaf.weight):g}" for leaf in objective.leaves)
     return (
-        partial(posterior_collapse, latent_dim=latent_dim, kl=kl, weights=weights),
+        partial(posterior_collapse, latent_dim=latent_dim, kl=kl, weights=weights, least=least, capacity=capacity),
         partial(poor_samples, latent_dim=latent_dim, weights=weights),
     )
 
 
-def posterior_collapse(history: History, *, latent_dim: int, kl: str | None, weights: str) -> str | None:
+def posterior_collapse(
+    history: History,
+    *,
+    latent_dim: int,
+    kl: str | None,
+    weights: str,
+    least: float = LEAST_INFORMATION,
+    capacity: float | Schedule | None = None,
+) -> str | None:
     """Return what to say where the latents tell nothing of the examples: the weight of the latent loss is too high.
 
     That is so where, at two validations in a row, less than one unit is active, or E KL(q(z|x)‖p), which is I(x;z) or
     more, is below log 2 nats: then z cannot even tell one half of the examples from the other. Units alone would not
     do: a mean with a variance of 0.011 counts as active, and carries 0.006 nats under a posterior of variance 1.
 
+    A single bit carries log 2 at most, and less where it is not always sure: of it half is enough. Under a capacity,
+    little is what was asked for: while KL is at half the capacity of the time or above, nothing has collapsed.
+
     Args:
-        history: with `active_units` and `epoch`; see `framework.alarm`.
+        history: with `active_units`, `step` and `epoch`; see `framework.alarm`.
         latent_dim: D.
         kl: the name of the metric that is E KL(q(z|x)‖p), nats; None where there is none.
         weights: the terms with their weights, in words.
+        least: nats of E KL(q(z|x)‖p) that are no collapse.
+        capacity: of the term `kl`, nats; None where it has none.
     """
-    if len(history) < IN_A_ROW or not all(_is_collapsed(past, kl) for past in history[-IN_A_ROW:]):
+    recent = history[-IN_A_ROW:]
+    if len(history) < IN_A_ROW or not all(_is_collapsed(past, kl, least, capacity) for past in recent):
         return None
     last = history[-1]
     information = "" if kl is None else f", and z carries at most {last[kl]:.2g} nats of x"
@@ -97,8 +116,15 @@ def poor_samples(history: History, *, latent_dim: int, weights: str) -> str | No
     )
 
 
-def _is_collapsed(metrics: Mapping[str, float], kl: str | None) -> bool:
+def _is_collapsed(
+    metrics: Mapping[str, float], kl: str | None, least: float, capacity: float | Schedule | None
+) -> bool:
     if "active_units" not in metrics:  # in batches of one, or in records of an older version
         return False
     information = math.inf if kl is None else metrics.get(kl, math.inf)  # the term may be newer than the record
-    return metrics["active_units"] < LEAST_ACTIVE or information < LEAST_INFORMATION
+    if capacity is not None:
+        now = Counters(optimizer_steps=int(metrics.get("step", 0)), epoch=int(metrics["epoch"]))
+        enough = OF_A_CAPACITY * value_at(capacity, now)
+        if enough <= 0 or information >= enough:
+            return False
+    return metrics["active_units"] < LEAST_ACTIVE or information < least

@@ -15,7 +15,7 @@ from framework.bounds import Bound, doubly_reparametrised, importance_weighted_b
 from framework.conditioning import Conditioning, contexts
 from framework.data import Facts, Labelled
 from framework.decoder import Decoder
-from framework.discrete import relaxed, straight_through
+from framework.discrete import most_information, relaxed, straight_through
 from framework.distributions import Delta, detached, kl_divergence, kl_is_infinite
 from framework.divergence import Term
 from framework.encoder import Encoder
@@ -144,7 +144,6 @@ class Latent(ExampleLearner):
         self.formula = self._formula()
         self._draws_several = bound != "elbo" or estimator == "score_function"
         self.notes = self._check(facts)
-        self.alarms = latent_alarms(latent_dim, self.objective, kl_label)
 
     def losses(self, batch: Tensor | Labelled, counters: Counters, keys: Keys) -> Iterator[Loss]:
         misfits = microbatch_misfits(self.baseline, keys.share)
@@ -327,6 +326,7 @@ class Latent(ExampleLearner):
         grey = support_of_a_pixel(likelihood) is constraints.boolean and facts.values != "binary"
         infinite = not isinstance(q, Delta) and kl_is_infinite(q, p)
         self._has_elbo = not grey and not isinstance(q, Delta) and not infinite
+        self.alarms = latent_alarms(self.latent_dim, self.objective, self._kl_label, most_information(q))
         return tuple(self._notes(q, grey=grey, infinite=infinite))
 
     def _notes(self, q: Distribution, *, grey: bool, infinite: bool) -> Iterator[str]:

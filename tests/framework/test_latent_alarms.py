@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from framework.alarm import Alarm
@@ -10,6 +12,7 @@ from framework.latent_alarms import latent_alarms
 from framework.objective import Objective
 from framework_plugins.divergences.kl import KL
 from framework_plugins.divergences.mmd import MMD
+from framework_plugins.schedules.ramp import Linear
 
 D = 16
 
@@ -65,6 +68,42 @@ def test_poor_samples_are_said_where_the_mismatch_stays(mismatch: list[float], i
     history = validations(active_units=[16.0] * len(mismatch), kl=[25.0] * len(mismatch), aggregate_mismatch=mismatch)
     assert (samples(history) is not None) is is_said
     assert collapse(history) is None
+
+
+@pytest.mark.parametrize(
+    ("kl", "most", "is_said"),
+    [
+        ([0.6, 0.5], math.log(2), False),  # one bit, mostly sure
+        ([0.6, 0.5], math.inf, True),
+        ([0.3, 0.3], math.log(2), True),
+        ([0.6, 0.6], math.log(3), False),
+        ([0.6, 0.6], 2 * math.log(2), True),  # half of two bits is log 2
+    ],
+)
+def test_a_bit_cannot_tell_more_than_it_has(kl: list[float], most: float, is_said: bool) -> None:
+    collapse, _ = latent_alarms(1, Objective({"kl": Term(KL())}), "kl", most)
+    assert (collapse(validations(active_units=[1.0, 1.0], kl=kl)) is not None) is is_said
+
+
+@pytest.mark.parametrize(
+    ("step", "active", "kl", "is_said"),
+    [
+        ([0, 100], [0.0, 0.0], [0.0, 0.1], False),  # a capacity of 0 and 0.1, as was asked for
+        ([100, 200], [0.0, 0.0], [0.09, 0.18], False),
+        ([100, 200], [2.0, 2.0], [0.09, 0.18], False),
+        ([100, 200], [0.0, 0.0], [0.0, 0.0], True),
+        ([5000, 5100], [0.0, 0.0], [0.1, 0.1], True),  # a capacity of 5
+        ([5000, 5100], [16.0, 16.0], [4.9, 5.0], False),
+        ([5000, 5100], [16.0, 16.0], [1.0, 1.0], False),  # behind, and above log 2
+    ],
+)
+def test_a_divergence_at_its_capacity_has_not_collapsed(
+    step: list[float], active: list[float], kl: list[float], is_said: bool
+) -> None:
+    """A capacity that grows by a thousandth of a nat a step, to 25."""
+    capacity = Linear(start=0.0, end=25.0, steps=25_000)
+    collapse, _ = collapse_and_samples(Objective({"kl": Term(KL(), 30.0, capacity)}))
+    assert (collapse(validations(step=step, active_units=active, kl=kl)) is not None) is is_said
 
 
 def test_what_is_said_of_a_collapse() -> None:

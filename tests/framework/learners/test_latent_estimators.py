@@ -30,7 +30,7 @@ from torch.distributions import Categorical as TorchCategorical
 
 from framework import Baseline, Counters, Divergence, Encoder, Facts, IncompatibleParts, Prior, Term
 from framework.bounds import Bound
-from framework.discrete import OneHotLogits
+from framework.discrete import OneHotLogits, most_information
 from framework.distributions import BernoulliLogits, kl_divergence
 from framework.learners.latent import Latent
 from framework.randomness import Keys
@@ -467,6 +467,35 @@ def test_one_hot_variables_of_other_categories_are_refused() -> None:
         "prior: expected a prior of what the posterior is of, found one-hot variables of 4 categories, with a "
         "posterior of one-hot variables of 2 categories; write prior: {name: categorical, categories: 2}"
     )
+
+
+def test_the_alarms_of_a_single_bit_know_how_little_it_can_carry() -> None:
+    latent = Latent(
+        facts=FACTS,
+        latent_dim=1,
+        encoder=MLPEncoder(input_shape=(X,), latent_dim=1, hidden=[], posterior="bernoulli"),
+        decoder=MLPDecoder(latent_dim=1, input_shape=(X,), hidden=[]),
+        prior=Bernoulli(latent_dim=1),
+        divergences={"kl": Term(KL())},
+        optimizer=functools.partial(adam, lr=1e-3),
+        estimator="straight_through",
+    )
+    for nats, is_said in ((0.5, False), (0.3, True)):
+        history = [{"epoch": epoch, "active_units": 1.0, "kl": nats} for epoch in (1, 2)]
+        assert (latent.alarms[0](history) is not None) is is_said
+
+
+@pytest.mark.parametrize(
+    ("q", "nats"),
+    [
+        (BernoulliLogits(torch.zeros(2, 3)), 3 * math.log(2)),
+        (OneHotLogits(torch.zeros(2, 3, 5)), 3 * math.log(5)),
+        (Independent(Normal(torch.zeros(2, 3), 1.0), 1), math.inf),
+    ],
+    ids=["bits", "one-hot", "real"],
+)
+def test_what_latents_can_carry(q: Distribution, nats: float) -> None:
+    assert most_information(q) == pytest.approx(nats)
 
 
 def test_codes_may_be_drawn_to_the_bits_of_a_prior() -> None:
