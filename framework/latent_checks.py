@@ -5,52 +5,50 @@ Legend: B batch, D latent.
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Literal
 
 import torch
-from torch import Tensor
 from torch.distributions import Distribution, Independent, constraints
 
 from framework.baseline import Baseline, FittedBaseline, Samples
-from framework.bounds import Bound
 from framework.data import Facts
 from framework.discrete import categories_of, relaxed
 from framework.distributions import Delta, detached
-from framework.divergence import Term
-from framework.divergence import divergences as divergence_registry
+from framework.divergence_checks import divergence_misfits, is_kl
 from framework.errors import IncompatibleParts, OptionError
-from framework.objective import Leaf, Objective
-from framework.randomness import Keys
-from framework.schedule import Schedule, lowest
+from framework.latent_draws import Draws
+from framework.objective import Objective
+from framework.schedule import lowest
 from framework.share import Share
 
-Estimator = Literal["pathwise", "straight_through", "score_function"]
 
-# No labels of divergences.
-METRICS = ("objective", "reconstruction", "elbo", "baseline_loss", "active_units", "aggregate_mismatch")
+def latent_misfits(
+    draws: Draws,
+    objective: Objective,
+    baseline: Baseline | None,
+    parts: tuple[Distribution, Distribution, Distribution],
+    latent_dim: int,
+    facts: Facts,
+) -> list[OptionError]:
+    """Return what does not fit together; divergences are run only where the rest fits.
 
-
-def objective_of(divergences: dict[str, Term]) -> tuple[Objective, str | None]:
-    """Return the objective, and the label of its KL divergence, where it has one.
-
-    Raises:
-        IncompatibleParts: a weight that is negative where it may not be, two terms with one label.
+    Args:
+        draws: of latents.
+        objective: its terms.
+        baseline: of the score function.
+        parts: the posterior of two blank examples, with the graph that training gives it, the prior, and the likelihood
+            of two latents.
+        latent_dim: D.
+        facts: of the data.
     """
-    try:
-        objective = Objective(divergences)
-    except IncompatibleParts as error:
-        raise IncompatibleParts(
-            [
-                OptionError(f"divergences.{one.option}", found=one.found, expected=one.expected, write=one.write)
-                for one in error.misfits
-            ]
-        ) from error
-    kl = [leaf.label for leaf in objective.leaves if _is_kl(leaf)]
-    return objective, kl[0] if kl else None
+    q, p, likelihood = parts
+    misfits = [
+        *shape_misfits(q, p, likelihood, latent_dim, facts),
+        *bound_misfits(draws, objective, q),
+        *draw_misfits(draws, q),
+        *baseline_misfits(baseline, draws, facts),
+    ]
+    return misfits or list(divergence_misfits(objective, draws.estimator, q, p))
 
 
 def shape_misfits(
@@ -119,10 +117,9 @@ def _prior_for(q: Distribution) -> str:
     return "bernoulli" if _is_discrete(q) else "standard_normal"
 
 
-def bound_misfits(
-    bound: Bound, samples: int, estimator: Estimator, objective: Objective, q: Distribution
-) -> Iterator[OptionError]:
+def bound_misfits(draws: Draws, objective: Objective, q: Distribution) -> Iterator[OptionError]:
     """Yield why the model has not this bound, or not this number of samples; q has the graph that training gives it."""
+    bound, samples, estimator = draws.bound, draws.samples, draws.estimator
     if samples < 1:
         yield OptionError("samples", found=samples, expected="1 or more")
     if bound == "elbo":
@@ -134,7 +131,7 @@ def bound_misfits(
                 write="bound: iwae",
             )
         return
-    kl_alone = len(objective.leaves) == 1 and _is_kl(objective.leaves[0])
+    kl_alone = len(objective.leaves) == 1 and is_kl(objective.leaves[0])
     if not kl_alone or objective.leaves[0].weight != 1 or objective.leaves[0].capacity is not None:
         yield OptionError(
             "bound",
@@ -161,8 +158,9 @@ def _stays_attached(q: Distribution) -> bool:
         return detached(q).log_prob(q.sample()).requires_grad
 
 
-def draw_misfits(estimator: Estimator, temperature: float | Schedule | None, q: Distribution) -> Iterator[OptionError]:
+def draw_misfits(draws: Draws, q: Distribution) -> Iterator[OptionError]:
     """Yield why the posterior cannot be drawn from so that a gradient comes back."""
+    estimator, temperature = draws.estimator, draws.temperature
     if estimator == "score_function" and isinstance(q, Delta):
         expected = "a posterior with a density, or estimator: pathwise"
         yield OptionError("estimator", found="score_function of a deterministic posterior", expected=expected)
@@ -191,12 +189,11 @@ def draw_misfits(estimator: Estimator, temperature: float | Schedule | None, q: 
         yield OptionError("temperature", found=f"{lowest(temperature):g}", expected="a number above 0")
 
 
-def baseline_misfits(
-    baseline: Baseline | None, estimator: Estimator, samples: int, facts: Facts
-) -> Iterator[OptionError]:
+def baseline_misfits(baseline: Baseline | None, draws: Draws, facts: Facts) -> Iterator[OptionError]:
     """Yield why the baseline is of no use, tried on the samples of two blank examples."""
     if baseline is None:
         return
+    estimator, samples = draws.estimator, draws.samples
     if estimator != "score_function":
         expected = "null: only the score function has a baseline"
         yield OptionError("baseline", found=f"set, with estimator: {estimator}", expected=expected)
@@ -230,75 +227,6 @@ def microbatch_misfits(baseline: Baseline | None, share: Share) -> list[OptionEr
             write="trainer.microbatch: null",
         )
     ]
-
-
-def divergence_misfits(
-    objective: Objective, estimator: Estimator, q: Distribution, p: Distribution
-) -> Iterator[OptionError]:
-    """Yield what is wrong with each term, run on the posterior of two examples: estimators can say what they do."""
-    for leaf in objective.leaves:
-        option = f"divergences.{leaf.label.split('/')[0]}"
-        if leaf.label in METRICS:
-            yield OptionError(option, found="the name of a metric of the learner", expected="another label")
-        elif leaf.divergence.needs_density and isinstance(q, Delta):
-            yield OptionError(
-                option,
-                found=f"{leaf.label!r} with a deterministic posterior, which has no density",
-                expected="a posterior with a density, or a divergence of samples such as mmd",
-                write="encoder.posterior=gaussian",
-            )
-        else:
-            try:
-                _value(leaf, q, p, q.sample())
-            except ValueError as error:
-                yield OptionError(option, found=str(error), expected="parts that it can compare")
-                continue
-            yield from _draw_misfits_of(leaf, option, estimator, q, p)
-
-
-def _draw_misfits_of(
-    leaf: Leaf, option: str, estimator: Estimator, q: Distribution, p: Distribution
-) -> Iterator[OptionError]:
-    """Yield that a term looks at z where z carries no gradient, or is no value of q."""
-    relaxes = estimator == "pathwise" and not q.has_rsample
-    if not (relaxes or estimator == "score_function") or not _looks_at_z(leaf, q, p):
-        return
-    if relaxes:
-        found, because = "pathwise, by relaxed draws", "a relaxed draw is no value of q, and the prior has none like it"
-    else:
-        found, because = "score_function", "its gradient does not pass through samples"
-    yield OptionError(
-        option,
-        found=f"{leaf.label!r}, which is estimated from samples, with estimator: {found}",
-        expected=f"a divergence in closed form: {because}",
-        write="estimator: pathwise" if q.has_rsample else "estimator: straight_through",
-    )
-
-
-def _looks_at_z(leaf: Leaf, q: Distribution, p: Distribution) -> bool:
-    """Return whether a divergence depends on the sample: then what is not a number comes out where it went in.
-
-    To compare the values at two draws would not do: they are equal at any where q = p, and two draws of few bits often
-    are.
-    """
-    twin = replace(leaf, divergence=copy.deepcopy(leaf.divergence))  # it may keep statistics of what it has seen
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what does not converge, say
-            value = _value(twin, q, p, torch.full_like(q.sample(), torch.nan))
-    except (ValueError, RuntimeError):  # who checks samples looks at them
-        return True
-    return not bool(value.isfinite())
-
-
-def _value(leaf: Leaf, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
-    alone = Objective({leaf.label: Term(leaf.divergence)})
-    value: Tensor = alone(q, p, z, counters=None, keys=Keys(0, "check", 0))[0]
-    return value
-
-
-def _is_kl(leaf: Leaf) -> bool:
-    return divergence_registry.name_of(leaf.divergence) == "kl"
 
 
 def support_of_a_pixel(likelihood: Distribution) -> constraints.Constraint:

@@ -3,57 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from framework.baseline import Baseline, FittedBaseline, Samples
-from framework.bounds import Bound, doubly_reparametrised, importance_weighted_bound
+from framework.baseline import Baseline
+from framework.bounds import Bound
 from framework.conditioning import Conditioning, contexts
 from framework.data import Facts, Labelled
 from framework.decoder import Decoder
-from framework.discrete import most_information, relaxed, straight_through
-from framework.distributions import Delta, detached, kl_divergence, kl_is_infinite
+from framework.discrete import most_information
+from framework.distributions import kl_divergence
 from framework.divergence import Term
+from framework.divergence_checks import objective_of
 from framework.encoder import Encoder
-from framework.errors import IncompatibleParts, OptionError
-from framework.estimators import score_function
+from framework.errors import IncompatibleParts
 from framework.latent_alarms import latent_alarms
-from framework.latent_checks import (
-    Estimator,
-    baseline_misfits,
-    bound_misfits,
-    divergence_misfits,
-    draw_misfits,
-    microbatch_misfits,
-    objective_of,
-    shape_misfits,
-    support_of_a_pixel,
-)
+from framework.latent_checks import latent_misfits, microbatch_misfits, support_of_a_pixel
+from framework.latent_draws import Draws, Estimator, Latents, surrogate, weighted_bound
 from framework.latent_health import latent_health
+from framework.latent_notes import latent_notes, why_no_elbo
+from framework.latent_optimizers import latent_optimizers, optimizer_misfits
 from framework.learner import ExampleLearner, Loss, register_learner
 from framework.optimizer import Optimizer
 from framework.precision import full_precision
 from framework.prior import Prior
 from framework.randomness import Keys
-from framework.schedule import Counters, Schedule, final_value, value_at
-
-
-@dataclass(frozen=True)
-class _Latents:
-    """The posteriors and latents of the examples here, those of the whole batch, and the prior.
-
-    With several samples an example z is [B, K, D], otherwise [B, D].
-    """
-
-    q: Distribution
-    z: Tensor
-    whole_q: Distribution
-    whole_z: Tensor
-    p: Distribution
+from framework.schedule import Counters, Schedule
 
 
 @register_learner("latent")
@@ -135,14 +114,13 @@ class Latent(ExampleLearner):
         self.encoder, self.decoder, self.prior = encoder, decoder, prior
         self.objective, kl_label = objective_of(divergences)
         self.optimizer = optimizer
-        self.bound, self.samples = bound, samples
-        self.estimator, self.temperature, self.baseline = estimator, temperature, baseline
+        self.draws = Draws(bound, samples, estimator, temperature)
+        self.baseline = baseline
         self.takes_labels = conditional
         self.condition = Conditioning(facts) if conditional else None
         # The ELBO's KL is taken from the objective where it is a term, so as not to be computed twice.
         self._kl_label = kl_label
         self.formula = self._formula()
-        self._draws_several = bound != "elbo" or estimator == "score_function"
         self.notes = self._check(facts)
 
     def losses(self, batch: Tensor | Labelled, counters: Counters, keys: Keys) -> Iterator[Loss]:
@@ -157,11 +135,10 @@ class Latent(ExampleLearner):
             yield Loss(loss, f"critic/{label}", {})
         cost = self._cost(x, labels, latents.z, keys)
         total, metrics = self._objective(latents, cost, counters, keys)
-        if self.estimator == "score_function":
-            samples = _samples(x, cost.detach())
-            surrogate, of_baseline = self._surrogate(latents, cost, samples)
+        if self.draws.estimator == "score_function":
+            gradient, of_baseline, samples = surrogate(latents, cost, x, self.baseline)
             # What it adds is a gradient alone: its value means nothing.
-            total = total + surrogate - surrogate.detach()
+            total = total + gradient - gradient.detach()
             metrics |= of_baseline
         yield Loss(total, "main", {**metrics, **of_critics})  # in the order in which a person reads them
         if self.baseline is not None:
@@ -174,7 +151,7 @@ class Latent(ExampleLearner):
         return metrics | latent_health(latents.q, latents.p)
 
     def optimizers(self) -> dict[str, Optimizer]:
-        return {name: make() for name, _, make in self._optimizers()}
+        return {name: make() for name, _, make in latent_optimizers(self, self.objective, self.optimizer)}
 
     def posterior(self, x: Tensor, labels: Tensor | None = None) -> Distribution:
         """Return q(z|x), batch shape [B], for examples [B, *input_shape]; of a conditional model q(z|x, y).
@@ -205,17 +182,40 @@ class Latent(ExampleLearner):
         return likelihood
 
     def reconstruct(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return E[x'|z] at the posterior's mean, [B, *input_shape]."""
+        """Return E[x'|z] at the posterior's mean.
+
+        Args:
+            x: [B, *input_shape].
+            labels: y, [B] int64, where the model is conditional, and only there.
+
+        Returns:
+            [B, *input_shape], in the data's unit.
+
+        Raises:
+            ValueError: labels are missing, or of no use.
+        """
         return self.generate(self.posterior(x, labels).mean, labels)
 
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return E[x|z] for latents [B, D], [B, *input_shape]."""
+        """Return E[x|z].
+
+        Args:
+            z: [B, D].
+            labels: y, [B] int64, where the model is conditional, and only there.
+
+        Returns:
+            [B, *input_shape], in the data's unit.
+
+        Raises:
+            ValueError: labels are missing, or of no use.
+        """
         return self.likelihood(z, labels).mean
 
     def _formula(self) -> str:
-        if self.bound == "elbo":
+        if self.draws.bound == "elbo":
             return self.objective.formula("reconstruction")
-        return f"− log 1/{self.samples} Σ_k p(x|z_k) p(z_k) / q(z_k|x), {self.samples} samples an example"
+        samples = self.draws.samples
+        return f"− log 1/{samples} Σ_k p(x|z_k) p(z_k) / q(z_k|x), {samples} samples an example"
 
     def _condition(self, labels: Tensor | None) -> tuple[Conditioning, Tensor] | None:
         if self.condition is None:
@@ -227,83 +227,51 @@ class Latent(ExampleLearner):
             raise ValueError(f"this model is conditional: it needs labels, [B] whole numbers from 0 to {classes - 1}")
         return self.condition, labels
 
-    def _encode(self, x: Tensor, labels: Tensor | None, counters: Counters | None, keys: Keys) -> _Latents:
+    def _encode(self, x: Tensor, labels: Tensor | None, counters: Counters | None, keys: Keys) -> Latents:
         with keys("encode"):
             q = self.posterior(x, labels)
         with keys("z"), full_precision(x):
-            whole_q, whole_z, z = keys.share.sample(q, partial(self._draw, counters=counters))
+            whole_q, whole_z, z = keys.share.sample(q, partial(self.draws, counters=counters))
         with full_precision(x):
-            return _Latents(q, z, whole_q, whole_z, self.prior())
-
-    def _draw(self, q: Distribution, counters: Counters | None) -> Tensor:
-        """Return z ~ q, [B, D], or [B, K, D] where there are several; without counters true draws, to be judged by."""
-        if self._draws_several:
-            # One after the other: each is a draw of a row an example, which several processes can share.
-            return torch.stack([self._draw_one(q, counters) for _ in range(self.samples)], dim=1)
-        return self._draw_one(q, counters)
-
-    def _draw_one(self, q: Distribution, counters: Counters | None) -> Tensor:
-        if self.estimator == "score_function":
-            return q.sample()
-        if q.has_rsample:
-            return q.rsample()
-        if counters is None:
-            return q.sample()
-        if self.estimator == "straight_through":
-            return straight_through(q)
-        assert self.temperature is not None
-        return relaxed(q, value_at(self.temperature, counters))
+            return Latents(q, z, whole_q, whole_z, self.prior())
 
     def _cost(self, x: Tensor, labels: Tensor | None, z: Tensor, keys: Keys) -> Tensor:
         """Return −log p(x|z), [B] nats; [K, B] for z of several samples."""
-        if self._draws_several:
-            keys = replace(keys, share=keys.share.several(self.samples))
-            x, z = x.repeat_interleave(self.samples, dim=0), z.flatten(0, 1)  # the samples of an example in a row
-            labels = None if labels is None else labels.repeat_interleave(self.samples)
+        count = self.draws.samples
+        if self.draws.several:
+            keys = replace(keys, share=keys.share.several(count))
+            x, z = x.repeat_interleave(count, dim=0), z.flatten(0, 1)  # the samples of an example in a row
+            labels = None if labels is None else labels.repeat_interleave(count)
         with keys("decode"):
             likelihood = self.likelihood(z, labels)
         with full_precision(x):
             cost = -likelihood.log_prob(x)
-        return cost.unflatten(0, (-1, self.samples)).T if self._draws_several else cost
+        return cost.unflatten(0, (-1, count)).T if self.draws.several else cost
 
     def _objective(
-        self, latents: _Latents, cost: Tensor, counters: Counters | None, keys: Keys
+        self, latents: Latents, cost: Tensor, counters: Counters | None, keys: Keys
     ) -> tuple[Tensor, dict[str, Tensor]]:
         q, p, z = latents.q, latents.p, latents.z
         whole = (latents.whole_q, latents.whole_z)
-        if self._draws_several:  # a divergence without a closed form is estimated from the first alone
+        is_bound = self.draws.bound != "elbo"
+        if self.draws.several:  # a divergence without a closed form is estimated from the first alone
             z = z[:, 0]
             whole = (latents.whole_q, latents.whole_z[:, 0])
         with full_precision(cost):
             reconstruction = cost.mean()
-            divergence, parts = self.objective(q, p, z, counters=counters, keys=keys, whole=whole)
-            total = reconstruction + divergence if self.bound == "elbo" else -self._bound(latents, cost).mean()
+            trained = torch.is_grad_enabled() and not is_bound  # beside another bound the terms are metrics alone
+            with torch.set_grad_enabled(trained):
+                divergence, parts = self.objective(q, p, z, counters=counters, keys=keys, whole=whole)
+            if is_bound:
+                total = -weighted_bound(latents, cost, doubly=self.draws.bound == "dreg").mean()
+            else:
+                total = reconstruction + divergence
             metrics = {"objective": total.detach(), "reconstruction": reconstruction.detach(), **parts}
             if self._has_elbo:
                 with torch.no_grad():
                     kl = parts[self._kl_label] if self._kl_label else kl_divergence(q, p, z).mean()
                     metrics["elbo"] = -(reconstruction + kl)
         return total, metrics
-
-    def _bound(self, latents: _Latents, cost: Tensor) -> Tensor:
-        """Return L_K, [B] nats."""
-        doubly = self.bound == "dreg"
-        q = detached(latents.q) if doubly else latents.q
-        z = latents.z.transpose(0, 1)  # [K, B, D]
-        log_weights = latents.p.log_prob(z) - q.log_prob(z) - cost
-        return doubly_reparametrised(log_weights, latents.z) if doubly else importance_weighted_bound(log_weights)
-
-    def _surrogate(self, latents: _Latents, cost: Tensor, samples: Samples) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return what has the score function's gradient, [], and what is to be known of the baseline."""
-        baseline, metrics = torch.zeros_like(cost), {}
-        fit = cost.new_zeros(())
-        if self.baseline is not None:
-            baseline = -self.baseline(samples).detach()
-        if isinstance(self.baseline, FittedBaseline):
-            fit = self.baseline.loss(samples).mean()
-            metrics["baseline_loss"] = fit.detach()
-        log_prob = latents.q.log_prob(latents.z.transpose(0, 1))  # [K, B]
-        return score_function(log_prob, cost, baseline).mean() + fit, metrics
 
     @torch.no_grad()
     def _check(self, facts: Facts) -> tuple[str, ...]:
@@ -313,71 +281,15 @@ class Latent(ExampleLearner):
             q = self.posterior(torch.zeros(2, *facts.input_shape), labels)
         p: Distribution = self.prior()
         likelihood = self.likelihood(torch.zeros(2, self.latent_dim), labels)
+        parts = (q, p, likelihood)
         misfits = [
-            *shape_misfits(q, p, likelihood, self.latent_dim, facts),
-            *bound_misfits(self.bound, self.samples, self.estimator, self.objective, q),
-            *draw_misfits(self.estimator, self.temperature, q),
-            *baseline_misfits(self.baseline, self.estimator, self.samples, facts),
+            *latent_misfits(self.draws, self.objective, self.baseline, parts, self.latent_dim, facts),
+            *optimizer_misfits(latent_optimizers(self, self.objective, self.optimizer)),
         ]
-        if not misfits:
-            misfits = [*divergence_misfits(self.objective, self.estimator, q, p), *self._optimizer_misfits()]
         if misfits:
             raise IncompatibleParts(misfits)
         grey = support_of_a_pixel(likelihood) is constraints.boolean and facts.values != "binary"
-        infinite = not isinstance(q, Delta) and kl_is_infinite(q, p)
-        self._has_elbo = not grey and not isinstance(q, Delta) and not infinite
+        no_elbo = why_no_elbo(q, p, grey=grey)
+        self._has_elbo = not no_elbo
         self.alarms = latent_alarms(self.latent_dim, self.objective, self._kl_label, most_information(q))
-        return tuple(self._notes(q, grey=grey, infinite=infinite))
-
-    def _notes(self, q: Distribution, *, grey: bool, infinite: bool) -> Iterator[str]:
-        if self.takes_labels:
-            yield "conditional: every likelihood and divergence is given the label"
-        for leaf in self.objective.leaves:
-            if leaf.divergence.estimator:
-                yield f"{leaf.label}: {leaf.divergence.estimator}"
-        if not q.has_rsample and self.estimator == "pathwise":
-            assert self.temperature is not None
-            temperature = f"{final_value(self.temperature):g}"
-            yield f"trained on relaxed draws of temperature {temperature} at last; judged by true ones"
-        if grey:
-            yield (
-                "no elbo: the pixels are grey, and a Bernoulli likelihood of grey pixels is a cross-entropy and no "
-                "likelihood (binarize the data, or take continuous_bernoulli)"
-            )
-        if isinstance(q, Delta):
-            yield "no elbo: the posterior is deterministic and has no density"
-        if infinite:
-            yield "no elbo: the posterior reaches beyond the prior, by which KL(q(z|x)‖p) is infinite"
-        if any(leaf.weight != 0 for leaf in self.objective.leaves if leaf.label in self.objective.critics):
-            yield "the objective moves with its critics: best.ckpt is the best by a yardstick that changes"
-
-    def _optimizers(self) -> Iterator[tuple[str, str, Callable[[], Optimizer]]]:
-        """Yield the name of each optimiser, its option in the recipe, and what makes it."""
-        critics = self.objective.critics
-        theirs = {parameter for divergence in critics.values() for parameter in divergence.critic.parameters()}
-        own = [parameter for parameter in self.parameters() if parameter not in theirs]
-        yield "main", "optimizer", partial(self.optimizer, own)
-        for label, divergence in critics.items():
-            outer, *inside = label.split("/")
-            option = f"divergences.{outer}" if inside else f"divergences.{label}.optimizer"
-            yield f"critic/{label}", option, partial(divergence.optimizer, divergence.critic.parameters())
-
-    def _optimizer_misfits(self) -> Iterator[OptionError]:
-        # torch looks at learning rates and the like when it is given parameters
-        for _, option, make in self._optimizers():
-            try:
-                make()
-            except OptionError as error:
-                yield OptionError(f"{option}.{error.option}", found=error.found, expected=error.expected)
-            except ValueError as error:
-                yield OptionError(option, found=str(error), expected="settings that the optimiser accepts")
-
-
-def _samples(x: Tensor, cost: Tensor) -> Samples:
-    """Return the K draws of each example as the samples that baselines take: the return is log p(x|z), in nats.
-
-    Args:
-        x: [B, *input_shape].
-        cost: −log p(x|z), [K, B], without a graph.
-    """
-    return Samples(x.expand(len(cost), *x.shape), -cost)
+        return tuple(latent_notes(self.objective, self.draws, q, no_elbo, conditional=self.takes_labels))

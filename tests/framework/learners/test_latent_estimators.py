@@ -200,9 +200,9 @@ def test_the_temperature_follows_its_schedule() -> None:
     assert "trained on relaxed draws of temperature 0.5 at last; judged by true ones" in latent.notes
     q = latent.posterior(EXAMPLES)
     torch.manual_seed(1)
-    warm = latent._draw(q, Counters())
+    warm = latent.draws(q, Counters())
     torch.manual_seed(1)
-    cold = latent._draw(q, Counters(optimizer_steps=100))
+    cold = latent.draws(q, Counters(optimizer_steps=100))
     torch.testing.assert_close(cold.logit() * 0.5, warm.logit() * 2.0)
 
 
@@ -239,6 +239,18 @@ def test_the_bound_in_training_is_that_of_the_parts(bound: str) -> None:
     torch.testing.assert_close(loss.metrics["elbo"], log_p.mean() - kl_divergence(q, p, z[0]).mean())
     assert loss.metrics["objective"] < -loss.metrics["elbo"]
     assert latent.formula.startswith("− log 1/5 Σ_k p(x|z_k)")
+
+
+@pytest.mark.parametrize(("bound", "traced"), [("elbo", [True]), ("iwae", [False]), ("dreg", [False])])
+def test_the_terms_have_a_graph_where_the_loss_has_them(bound: str, traced: list[bool]) -> None:
+    seen: list[bool] = []
+    latent = learner("gaussian", bound=bound, samples=1)
+    (kl,) = latent.objective.divergences.values()
+    kl.register_forward_hook(lambda module, inputs, value: seen.append(value.requires_grad))
+    (loss,) = latent.losses(EXAMPLES, NOW, Keys(0, "train", 3))
+    assert loss.value is not None
+    assert loss.value.requires_grad
+    assert seen == traced
 
 
 def test_the_double_gradient_is_the_plain_ones_in_expectation() -> None:
