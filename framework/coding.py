@@ -5,7 +5,6 @@ Legend: N examples, B examples at a time, D latent.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
 
+from framework.distribution_size import numbers_an_event
 from framework.factors import kl_of_factors
 from framework.learners.latent import Latent
 from framework.tiles import shrink
@@ -75,13 +75,17 @@ def encode(learner: Latent, examples: Tensor, labels: Tensor | None) -> Coded:
     nats: list[Tensor] = []
     kl: list[Tensor] = []
     p = learner.prior()
-    for rows in _batches(len(examples), examples.shape[1:]):
+    start, most = 0, 1
+    while start < len(examples):
+        rows = slice(start, start + most)
         x, y = examples[rows], None if labels is None else labels[rows]
         q = learner.posterior(x, y)
         z = code_of(q)
         codes.append(z)
         means.append(q.mean)
-        nats.append(-learner.likelihood(z, y).log_prob(x))
+        likelihood = learner.likelihood(z, y)
+        nats.append(-likelihood.log_prob(x))
+        start, most = rows.stop, _most(likelihood)
         divergence = kl_of_factors(q, p)  # [B, F]
         if divergence is not None:
             kl.append(divergence.double().sum(0))
@@ -102,14 +106,9 @@ def likelihoods(learner: Latent, z: Tensor, labels: Tensor | None) -> Iterator[D
         rows = slice(start, start + most)
         likelihood = learner.likelihood(z[rows], None if labels is None else labels[rows])
         yield likelihood
-        start, most = rows.stop, _most(likelihood.event_shape)  # the first one has told how large examples are
+        start, most = rows.stop, _most(likelihood)
 
 
-def _batches(count: int, shape: torch.Size) -> Iterator[slice]:
-    most = _most(shape)
-    for start in range(0, count, most):
-        yield slice(start, start + most)
-
-
-def _most(shape: torch.Size) -> int:
-    return max(1, min(BATCH, VALUES // math.prod(shape)))
+def _most(likelihood: Distribution) -> int:
+    """Return how many examples to decode at a time: the first one, decoded alone, has told how large they are."""
+    return max(1, min(BATCH, VALUES // numbers_an_event(likelihood)))

@@ -13,11 +13,13 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from framework.data import Split
+from framework.distribution_size import numbers_an_event
 from framework.learners.latent import Latent
 from framework.randomness import Keys, permutation
 
 STREAM = "fw evaluate"
-AT_ONCE = 500  # examples through a network
+AT_ONCE = 500  # examples through a network, at most,
+VALUES = 2**21  # and numbers in what the decoder puts out for them: for little memory
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,17 @@ def encoded(learner: Latent, held: Examined, batch_size: int, seed: int) -> Iter
 
 
 @torch.inference_mode()
+def decoded_at_once(learner: Latent, held: Examined, most: int) -> int:
+    """Return how many latents to decode together, 1 to `most`, so that what comes out has no more than 2²¹ numbers.
+
+    What the decoder puts out may be much larger than an example: by 256, where each value has a logit for each level.
+    """
+    _, told = held.block(slice(0, 1))
+    z = held.examples.new_zeros(1, learner.latent_dim)
+    return max(1, min(most, VALUES // numbers_an_event(learner.likelihood(z, told))))
+
+
+@torch.inference_mode()
 def means_of(learner: Latent, held: Examined) -> Tensor:
     """Return the posteriors' means, [N, D]."""
     return torch.cat([q.mean for q, _ in encoded(learner, held, AT_ONCE, 0)])
@@ -84,8 +97,9 @@ def squared_error(learner: Latent, held: Examined) -> Tensor:
     The reconstruction is the mean of p(x|z) at the posterior's mean.
     """
     errors = []
-    for index, start in enumerate(range(0, len(held), AT_ONCE)):
-        x, told = held.block(slice(start, start + AT_ONCE))
+    at_once = decoded_at_once(learner, held, AT_ONCE)
+    for index, start in enumerate(range(0, len(held), at_once)):
+        x, told = held.block(slice(start, start + at_once))
         with Keys(0, f"{STREAM}/reconstruction", index)("encode"):
             errors.append((learner.reconstruct(x, told) - x).square().flatten(1).mean(1).double())
     return torch.cat(errors)
@@ -99,8 +113,9 @@ def generated(learner: Latent, held: Examined, *, seed: int, draws: bool) -> Ten
     """
     p: Distribution = learner.prior()
     blocks = []
-    for index, start in enumerate(range(0, len(held), AT_ONCE)):
-        x, told = held.block(slice(start, start + AT_ONCE))
+    at_once = decoded_at_once(learner, held, AT_ONCE)
+    for index, start in enumerate(range(0, len(held), at_once)):
+        x, told = held.block(slice(start, start + at_once))
         keys = Keys(seed, f"{STREAM}/samples", index)
         with keys("z"):
             z = p.sample(torch.Size((len(x),)))  # [B, D]

@@ -115,7 +115,7 @@ def bounds(batches: Sequence[tuple[Distribution, Tensor]]) -> tuple[Estimate | N
     for q, z in batches:
         if len(z) < max(size, 2):
             continue
-        pairs = q.log_prob(z.unsqueeze(1)).double()  # [M, M]: log q(z_i|x_j) in row i
+        pairs = torch.cat([_pairs(q, rows) for rows in z.split(_rows([q], z))])  # [M, M]: log q(z_i|x_j) in row i
         own = pairs.diagonal()  # [M]
         lower.append((own - pairs.logsumexp(1)).mean() + math.log(size))
         others = pairs.masked_fill(torch.eye(size, dtype=torch.bool, device=z.device), -torch.inf)
@@ -143,15 +143,19 @@ def aggregate_log_density(posteriors: Sequence[Distribution], z: Tensor, track: 
         track: shows how far it is.
     """
     count = sum(q.batch_shape[0] for q in posteriors)
-    widest = max(q.batch_shape[0] for q in posteriors)
-    values = max(1, z.shape[1])
     parts = []
-    for rows in track(z.split(max(1, PAIRS // (widest if _is_gaussian(posteriors) else widest * values))), "q(z)"):
+    for rows in track(z.split(_rows(posteriors, z)), "q(z)"):
         total = z.new_full((len(rows),), -torch.inf, dtype=torch.float64)
         for q in posteriors:
             total = torch.logaddexp(total, _pairs(q, rows).logsumexp(1))
         parts.append(total - math.log(count))
     return torch.cat(parts)
+
+
+def _rows(posteriors: Sequence[Distribution], z: Tensor) -> int:
+    """Return R: of how many z at a time the pairs with each part of the posteriors are made."""
+    widest = max(q.batch_shape[0] for q in posteriors)
+    return max(1, PAIRS // (widest if _is_gaussian(posteriors) else widest * max(1, z.shape[1])))
 
 
 def _is_gaussian(posteriors: Sequence[Distribution]) -> bool:

@@ -14,7 +14,7 @@ from torch.distributions import Distribution
 
 from framework.codes import POINTS, count_active_units, kl_by_factor, mmd_to_prior
 from framework.estimate import Estimate
-from framework.examined import STREAM, Examined, encoded, generated, means_of
+from framework.examined import STREAM, Examined, decoded_at_once, encoded, generated, means_of
 from framework.importance import Importance, importance_sampling, log_likelihoods, sample_batches
 from framework.information import information
 from framework.learners.latent import Latent
@@ -25,10 +25,7 @@ from framework.sample_quality import EXAMPLES, accuracy, features, frechet_estim
 from framework.waiting import Track
 
 EXAMPLES_AT_ONCE = 64  # encoded together
-ROWS, VALUES = (
-    4_096,
-    2**21,
-)  # latents decoded together, and numbers in them, at most: for fast products, in little memory
+ROWS = 4_096  # latents decoded together, at most: for fast products
 
 Numbers = dict[str, float | int | list[float] | None]
 
@@ -74,11 +71,12 @@ def likelihood_numbers(
 def importance_of(learner: Latent, held: Examined, *, samples: int, seed: int, track: Track) -> Importance:
     """Return importance sampling's estimates of all examples, [N] each; see `likelihood_numbers`."""
     p: Distribution = learner.prior()
-    rows = min(ROWS, VALUES // math.prod(held.examples.shape[1:]))
-    at_once = max(1, rows // min(EXAMPLES_AT_ONCE, len(held)))
+    rows = decoded_at_once(learner, held, ROWS)
+    count = min(EXAMPLES_AT_ONCE, rows, len(held))
+    at_once = rows // count
     blocks = []
-    for start in track(range(0, len(held), EXAMPLES_AT_ONCE), f"log p(x), {samples:,} samples"):
-        x, told = held.block(slice(start, start + EXAMPLES_AT_ONCE))
+    for start in track(range(0, len(held), count), f"log p(x), {samples:,} samples"):
+        x, told = held.block(slice(start, start + count))
         keys = Keys(seed, f"{STREAM}/importance", start)
         with keys("encode"):
             q = learner.posterior(x, told)

@@ -41,10 +41,10 @@ def test_no_more_numbers_go_through_a_network_at_a_time_than_are_allowed(monkeyp
     learner.encoder.register_forward_hook(lambda module, inputs, q: sizes.append(len(inputs[0])))
     learner.decoder.register_forward_hook(lambda module, inputs, p: sizes.append(len(inputs[0])))
     encode(learner, torch.rand(14, 1, 4, 4), None)
-    assert sizes == [6, 6, 6, 6, 2, 2]
+    assert sizes == [1, 1, 6, 6, 6, 6, 1, 1]  # the first tells how large what comes out is
     sizes.clear()
     assert len(decode(learner, torch.zeros(14, 3), None)) == 14
-    assert sizes == [1, 6, 6, 1]  # the first tells how large the others are
+    assert sizes == [1, 6, 6, 1]
 
 
 def test_large_images_come_back_smaller() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
+from framework import information as module
 from framework.distributions import BernoulliLogits, DiagonalGaussian, StandardNormal
 from framework.estimate import Estimate
 from framework.information import (
@@ -165,3 +166,28 @@ def test_a_last_batch_that_is_smaller_has_no_part_in_the_bounds() -> None:
 def test_a_mean_comes_with_its_standard_error() -> None:
     assert Estimate.of_mean(torch.tensor([1.0, 2.0, 3.0])) == Estimate(2.0, 1 / math.sqrt(3))
     assert Estimate.of_mean(torch.tensor([2.0])) == Estimate(2.0, None)
+
+
+@pytest.mark.parametrize("gaussian", [True, False])
+def test_the_bounds_are_the_same_whatever_number_of_pairs_is_made_at_a_time(
+    gaussian: bool, batches: list[tuple[Distribution, Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not gaussian:
+        batches = [(Independent(Normal(q.mean, q.stddev), 1), z) for q, z in batches]
+    whole = bounds(batches[:3])
+    monkeypatch.setattr(module, "PAIRS", 700)  # 7 rows of 100, or 2 of 100 · 3
+    for one, other in zip(whole, bounds(batches[:3]), strict=True):
+        assert one is not None
+        assert other is not None
+        assert one.value == pytest.approx(other.value, rel=1e-9)  # float64
+
+
+def test_the_pairs_of_a_batch_take_no_more_memory_than_others(
+    batches: list[tuple[Distribution, Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAIRS", 700)
+    rows: list[int] = []
+    whole = module._pairs
+    monkeypatch.setattr(module, "_pairs", lambda q, z: rows.append(len(z)) or whole(q, z))
+    bounds(batches[:1])
+    assert max(rows) == 7
