@@ -30,6 +30,7 @@ class Mutation:
 
 _DISTRIBUTIONS, _OF_DISTRIBUTIONS = "framework/distributions.py", "tests/framework/test_distributions.py"
 _LATENT, _OF_LATENT = "framework/learners/latent.py", "tests/framework/learners/test_latent.py"
+_DRAWS = "framework/latent_draws.py"
 _BOUNDS, _OF_BOUNDS = "framework/bounds.py", "tests/framework/test_bounds.py"
 _OBJECTIVE, _OF_OBJECTIVE = "framework/objective.py", "tests/framework/test_objective.py"
 _MMD, _OF_MMD = "framework/mmd_of_samples.py", "tests/plugins/divergences/test_mmd.py"
@@ -112,16 +113,16 @@ MUTATIONS = [
     ),
     Mutation(
         "models judged by relaxed draws",
-        _LATENT,
+        _DRAWS,
         "        if counters is None:\n            return q.sample()\n",
         "        if counters is None:\n            return relaxed(q, 0.4)\n",
         "tests/framework/learners/test_latent_estimators.py::test_models_are_judged_by_true_draws",
     ),
     Mutation(
         "a baseline with the sign of a cost",
-        _LATENT,
-        "baseline = -self.baseline(samples).detach()",
-        "baseline = self.baseline(samples).detach()",
+        _DRAWS,
+        "compared = -baseline(samples).detach()",
+        "compared = baseline(samples).detach()",
         "tests/framework/learners/test_latent_estimators.py::test_baselines_lower_the_variance",
     ),
     Mutation(
