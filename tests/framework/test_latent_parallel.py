@@ -1,4 +1,4 @@
-"""Latent models that draw more than one z an example: two processes, and microbatches, train what one would."""
+"""Several samples, discrete latents, learned priors: two processes, or microbatches, train the model that one would."""
 
 from __future__ import annotations
 
