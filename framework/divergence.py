@@ -20,6 +20,9 @@ class Divergence(nn.Module, ABC):
     Attributes:
         aggregate: whether the value of one example depends on the others, **or** random numbers are drawn. Such a part
             receives q and z of the whole batch (over all processes), a p with batch shape (), and returns a scalar.
+        strict: whether it is least, in expectation, exactly where q (of an aggregate one, q(z)) = p, so that it alone
+            can hold q to p. What measures a part of the mismatch, such as the total correlation, or something else,
+            such as I(x;z), is not.
         rewardable: whether the divergence may be maximised, by a negative weight.
         needs_density: whether it evaluates q's density, which a deterministic posterior does not have.
         decomposition: the quantities that the divergence is a sum of, each with its coefficient; `fw show` adds them up
@@ -29,6 +32,7 @@ class Divergence(nn.Module, ABC):
     """
 
     aggregate: ClassVar[bool] = False
+    strict: ClassVar[bool] = False
     rewardable: ClassVar[bool] = False
     needs_density: ClassVar[bool] = False
     decomposition: ClassVar[Mapping[str, float]] = {}

@@ -7,12 +7,20 @@ from collections.abc import Callable, Iterable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 from torch.nn.utils import parametrizations
 
 from framework import AdversarialDivergence, Optimizer, OptionError, register_divergence
 from framework.networks import Activation, mlp
 from framework_plugins.divergences.critic import accuracy, cross_entropy
+
+_BOUNDED = (
+    constraints.interval,
+    constraints.half_open_interval,
+    constraints.greater_than,
+    constraints.greater_than_eq,
+    constraints.less_than,
+)
 
 
 @register_divergence("adversarial")
@@ -39,7 +47,8 @@ class Adversarial(AdversarialDivergence):
         hidden: units of each of the critic's hidden layers; none makes f linear in z.
         optimizer: of the critic.
         activation: the non-linearity after each hidden layer.
-        known_prior: logit = f(z) + log p(z), so that f has only −log q(z) to learn (WAE-GAN).
+        known_prior: logit = f(z) + log p(z), so that f has only −log q(z) to learn (WAE-GAN). Of a prior on a part of
+            the line, such as `uniform`, log p(z) is −∞ outside, and a call raises ValueError.
         spectral_norm: divides each layer's weights by their largest singular value, so that f is 1-Lipschitz in z
             (with relu, elu and tanh). The estimate of that value is refined by each call in training mode.
         gradient_penalty: γ, 0 or more, without unit: R1, on draws of the prior alone. Of the whole logit and not of f,
@@ -69,6 +78,7 @@ class Adversarial(AdversarialDivergence):
         Methods for Training GANs", 2017, theorem 2.5 (what −log D measures), https://arxiv.org/abs/1701.04862.
     """
 
+    strict = True
     estimator = "−log D of the critic as it is; log 2 where it cannot tell, not a Jensen–Shannon divergence"
 
     def __init__(
@@ -105,7 +115,10 @@ class Adversarial(AdversarialDivergence):
     def logit(self, p: Distribution, z: Tensor) -> Tensor:
         """Return log D/(1 − D), an estimate of log p(z)/q(z): [B, D] → [B] nats."""
         logit: Tensor = self.critic(z).squeeze(-1)
-        return logit + p.log_prob(z) if self.known_prior else logit
+        if not self.known_prior:
+            return logit
+        _check_density(p)
+        return logit + p.log_prob(z)
 
     def critic_loss(self, q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         w = p.sample(z.shape[:1])  # [B, D]
@@ -130,3 +143,17 @@ class Adversarial(AdversarialDivergence):
         if self.known_prior:
             slope = slope + torch.autograd.grad(p.log_prob(w).sum(), w)[0]  # without create_graph: a constant
         return 0.5 * self.gradient_penalty * slope.square().sum(1).mean()
+
+
+def _check_density(p: Distribution) -> None:
+    """Refuse a prior of which log p(z) is −∞ on a part of the line; one that does not say where is let through."""
+    try:
+        support: constraints.Constraint = p.support  # type: ignore[assignment]
+    except NotImplementedError:  # torch's answer where a distribution has no support written down
+        return
+    base = support.base_constraint if isinstance(support, constraints.independent) else support
+    if isinstance(base, _BOUNDED):
+        raise ValueError(
+            "known_prior: expected a prior with a density on the whole line, such as standard_normal, found "
+            f"{type(p).__name__}, of which log p(z) is −∞ outside its support; write known_prior: false"
+        )

@@ -21,7 +21,7 @@ class InfoVAE(CompositeDivergence):
 
     Raises:
         OptionError: α > 1 or α + λ < 1: a weight would be negative, which rewards a mismatch; or D is a divergence of
-            single posteriors.
+            single posteriors, or not strict: it does not tell every q(z) from p.
 
     Oracle: equation 6 by hand, at the paper's α and λ and at the special cases above.
 
@@ -43,6 +43,13 @@ class InfoVAE(CompositeDivergence):
                 "of",
                 found=f"{divergences.name_of(of)}, a divergence of each q(z|x)",
                 expected="a divergence of the aggregate posterior q(z), such as mmd",
+            )
+        if not of.strict:
+            raise OptionError(
+                "of",
+                found=f"{divergences.name_of(of)}, which may be least where q(z) is not the prior",
+                expected="a strict divergence of q(z) from the prior",
+                write="of: mmd",
             )
         self.alpha, self.lambda_, self.of = alpha, lambda_, of
         self.kl = KL()

@@ -52,6 +52,7 @@ class JensenShannon(Divergence):
     """
 
     aggregate = True
+    strict = True
     needs_density = True
     estimator = "Monte Carlo, q(z) the mixture of the batch's posteriors"
 

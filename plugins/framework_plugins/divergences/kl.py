@@ -30,6 +30,7 @@ class KL(Divergence):
     Reference: Kingma & Welling, "Auto-Encoding Variational Bayes", 2014, appendix B, https://arxiv.org/abs/1312.6114.
     """
 
+    strict = True
     needs_density = True
     decomposition: ClassVar[dict[str, float]] = {"I(x;z)": 1.0, "KL(q(z)‖p)": 1.0}
 

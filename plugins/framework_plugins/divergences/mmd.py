@@ -70,6 +70,7 @@ class MMD(Divergence):
     """
 
     aggregate = True
+    strict = True
 
     def __init__(
         self,

@@ -17,7 +17,9 @@ _ANNEALING = 4.0
 
 @register_divergence("sinkhorn")
 class Sinkhorn(Divergence):
-    """S_ε(q, p) = OT_ε(q, p) − ½ OT_ε(q, q) − ½ OT_ε(p, p), for the aggregate posterior q(z) and the prior p, with
+    """S_ε(q, p) = OT_ε(q, p) − ½ OT_ε(q, q) − ½ OT_ε(p, p), for the aggregate posterior q(z) and the prior p.
+
+    OT_ε is the cost of entropic optimal transport,
 
         OT_ε(q, p) = min_π E_π ‖z − w‖² + ε · KL(π‖q ⊗ p)    over the couplings π of q and p.
 
@@ -62,6 +64,7 @@ class Sinkhorn(Divergence):
     """
 
     aggregate = True
+    strict = True
 
     def __init__(self, *, latent_dim: int, scale: float = 1.0, tolerance: float = 1e-3, iterations: int = 100) -> None:
         super().__init__()

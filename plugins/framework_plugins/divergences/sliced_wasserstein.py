@@ -51,6 +51,7 @@ class SlicedWasserstein(Divergence):
     """
 
     aggregate = True
+    strict = True
 
     def __init__(self, *, projections: int = 50, power: int = 2) -> None:
         super().__init__()

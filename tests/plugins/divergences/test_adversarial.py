@@ -18,11 +18,13 @@ from torch.nn.functional import one_hot
 
 from framework import Keys, Objective, OptionError, Term
 from framework.distributions import Delta, DiagonalGaussian, SampleShape, StandardNormal
+from framework.divergence_checks import divergence_misfits
 from framework.testing import check_divergence
 from framework_plugins.divergences.adversarial import Adversarial
 from framework_plugins.divergences.infovae import InfoVAE
 from framework_plugins.optimizers.adam import adam
 from framework_plugins.priors.gaussian_mixture import GaussianMixture
+from framework_plugins.priors.uniform import Uniform
 
 OPTIMIZER = partial(adam, lr=1e-3)
 # How often each of six symbols is among 24 latents, and among 24 draws of the prior.
@@ -376,3 +378,24 @@ def test_the_part_says_what_it_logs() -> None:
 def test_messages(options: dict[str, object], message: str) -> None:
     with pytest.raises(OptionError, match=f"^{re.escape(message)}$"):
         make(**options)
+
+
+def test_a_prior_without_a_density_everywhere_is_refused_with_known_prior() -> None:
+    """log p(z) would be −∞, and the value infinite, at the first latent outside the box."""
+    q, _, z, _ = gaussians()
+    p = Uniform(latent_dim=3).double()()
+    message = (
+        "known_prior: expected a prior with a density on the whole line, such as standard_normal, found UniformBox, of "
+        "which log p(z) is −∞ outside its support; write known_prior: false"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        make(known_prior=True)(q, p, z)
+    assert make()(q, p, z).isfinite()
+
+
+def test_the_build_reports_it() -> None:
+    q, _, _, _ = gaussians(2)
+    objective = Objective({"adversarial": Term(make(known_prior=True))})
+    (misfit,) = divergence_misfits(objective, "pathwise", q, Uniform(latent_dim=3).double()())
+    assert misfit.option == "divergences.adversarial"
+    assert "of which log p(z) is −∞ outside its support" in str(misfit.found)

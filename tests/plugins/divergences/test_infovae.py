@@ -6,10 +6,14 @@ import re
 
 import pytest
 
-from framework import Objective, OptionError, Term
+from framework import Divergence, Objective, OptionError, Term
+from framework.registry import registries
+from framework_plugins.divergences.covariance import Covariance
 from framework_plugins.divergences.infovae import InfoVAE
 from framework_plugins.divergences.kl import KL
 from framework_plugins.divergences.mmd import MMD
+from framework_plugins.divergences.mutual_information import MutualInformation
+from framework_plugins.divergences.total_correlation import TotalCorrelation
 
 
 def weights(alpha: float, lambda_: float) -> dict[str, float]:
@@ -57,3 +61,26 @@ def test_a_divergence_of_single_posteriors_is_refused() -> None:
     )
     with pytest.raises(OptionError, match=f"^{re.escape(message)}$"):
         InfoVAE(alpha=0.0, lambda_=3.0, of=KL())
+
+
+@pytest.mark.parametrize(
+    ("of", "name"),
+    [
+        (Covariance(kind="ii"), "covariance"),
+        (TotalCorrelation(latent_dim=2, dataset_size=100), "total_correlation"),
+        (MutualInformation(), "mutual_information"),
+    ],
+)
+def test_what_does_not_tell_every_aggregate_posterior_from_the_prior_is_refused(of: Divergence, name: str) -> None:
+    """The total correlation, say, is zero for every q(z) whose dimensions are independent."""
+    message = (
+        f"of: expected a strict divergence of q(z) from the prior, found {name}, which may be least where q(z) is not "
+        "the prior; write of: mmd"
+    )
+    with pytest.raises(OptionError, match=f"^{re.escape(message)}$"):
+        InfoVAE(alpha=0.0, lambda_=3.0, of=of)
+
+
+def test_the_strict_divergences_are_these() -> None:
+    strict = {entry.name for entry in registries()["divergence"] if getattr(entry.factory, "strict", False)}
+    assert strict == {"adversarial", "jensen_shannon", "kl", "mmd", "sinkhorn", "sliced_wasserstein"}
