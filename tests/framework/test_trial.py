@@ -225,6 +225,14 @@ def own_parts(tmp_path: Path) -> Path:
     return path
 
 
+BITS = [
+    "encoder={name: mlp, hidden: [8], posterior: bernoulli}",
+    "prior=bernoulli",
+    "divergences={kl: {}}",
+    "estimator=score_function",
+]
+
+
 def train(recipe: Path, root: Path, plugin: Path) -> None:
     quiet()
     running.run(prepare(recipe, [], [plugin], root, place()), root, console())
@@ -300,8 +308,16 @@ def test_what_two_processes_refuse_before_anything_is_written(recipe: Path, enco
             "       expected: what depends on each example alone\n"
             "       write:    learn_sigma: true, or a number for sigma",
         ),
+        (
+            [*BITS, "baseline=moving_average", "trainer.microbatch=16"],
+            "baseline",
+            "this value is refused\n"
+            "       found:    MovingAverage, which keeps statistics of whole batches, with trainer.microbatch\n"
+            "       expected: a baseline that keeps none, such as leave_one_out, or whole batches\n"
+            "       write:    trainer.microbatch: null",
+        ),
     ],
-    ids=["a draw by rejection", "one example", "batch normalisation", "the optimal sigma"],
+    ids=["a draw by rejection", "one example", "batch normalisation", "the optimal sigma", "a moving average"],
 )
 def test_what_is_refused_before_anything_is_written(
     recipe: Path, encoders: Path, tmp_path: Path, overrides: list[str], where: str, rest: str
