@@ -37,6 +37,7 @@ def draw_best_and_worst(
     span: tuple[float, float],
     *,
     examples: int,
+    kind: str = "test",
 ) -> Figure:
     """Draw the best and the worst reconstructions, each below its input, with its nats.
 
@@ -46,16 +47,17 @@ def draw_best_and_worst(
         nats: [E] each, −log p(x|z).
         span: the values at black and white.
         examples: how many they were chosen from.
+        kind: of examples, a word of the title.
     """
     columns = max(len(inputs[0]), FEWEST)
     height = 2 * TILE * aspect(inputs[0].shape[1:]) + 0.4
     figure = new_figure(TILE * columns + 1.8, 2 * height + 0.6)
     panels = figure.subplots(2, 1)
-    for panel, kind, above, below, numbers in zip(panels, ("best", "worst"), inputs, outputs, nats, strict=True):
+    for panel, end, above, below, numbers in zip(panels, ("best", "worst"), inputs, outputs, nats, strict=True):
         draw_tiles(panel, widen(torch.stack([above, below]), columns), columns, span)
-        panel.set_yticks([0.5, 1.5], [f"{kind} inputs", "reconstructions"])
+        panel.set_yticks([0.5, 1.5], [f"{end} inputs", "reconstructions"])
         panel.set_xticks([column + 0.5 for column in range(len(numbers))], [_shown(each) for each in numbers.tolist()])
-    of = f"of {examples:,} test examples" if examples > 1 else "of a single test example"
+    of = f"of {examples:,} {kind} examples" if examples > 1 else f"of a single {kind} example"
     write_title(panels[0], "Best and worst reconstructions", f"{of}; below each, −log p(x|z) at its code, in nats")
     return figure
 

@@ -17,6 +17,7 @@ from framework.agent import Agent
 from framework.data import Dataset, Split
 from framework.episodes import LONGEST, Episode, play, share_cut
 from framework.errors import Problem, RecipeError
+from framework.evaluation_table import table
 from framework.examined import examined
 from framework.examples import Examples
 from framework.examples_file import read_examples
@@ -26,6 +27,7 @@ from framework.learners.latent import Latent
 from framework.learners.policy_gradient import PolicyGradient
 from framework.loading import LoadedRun, Weights, load_run
 from framework.randomness import key
+from framework.run_directory import RunDirectory
 from framework.waiting import Track, waiting
 
 SETS = ("train", "validation", "test")
@@ -50,7 +52,8 @@ def evaluate(
     An agent plays whole episodes in fresh environments, with other seeds than training's own evaluations; nothing is
     written. A learner of examples is judged on the test set, or another: the metrics are those of the run's summary
     again. A latent-variable model's likelihood, information and codes are judged too (`framework.latent_evaluation`);
-    what is found is written to the run directory, `evaluation.json`, and drawn in its `figures/`.
+    what is found is written to the run directory, `evaluation.json`, and drawn in its `figures/`; of another set than
+    `test` to files of its own (`evaluation_file`), and in a folder of `figures/` that is called after the set.
 
     Args:
         path: the run directory.
@@ -113,26 +116,45 @@ def describe(found: dict[str, Any]) -> str:
         if "cut" in found:
             lines += [f"  cut      {found['cut']:.0%} of them after {LONGEST:,} steps: they had not ended"]
     else:
-        lines += _table(found)
-    return "\n".join([*lines, *(f"note: {note}" for note in found["notes"])])
+        lines += table(found)
+    return "\n".join([*lines, *(f"note: {note}" for note in found["notes"]), *_written(found)])
 
 
-def _table(found: dict[str, Any]) -> list[str]:
-    """Return a line a number, with its standard error."""
-    lines = []
-    for name, value in found.items():
-        if name in ("run", "weights", "step", "notes", "settings", "figures") or name.endswith("_standard_error"):
-            continue
-        error = found.get(f"{name}_standard_error")
-        numbers = " ".join(f"{one:.3g}" for one in value) if isinstance(value, list) else _number(value)
-        lines.append(f"  {name:<42}{numbers}" + ("" if error is None else f" ± {error:.2g}"))
-    if settings := found.get("settings"):
-        lines.append("± is one standard error; " + ", ".join(f"{name} {value}" for name, value in settings.items()))
+def _written(found: dict[str, Any]) -> list[str]:
+    """Return where it lies: that of a latent-variable model is written."""
+    if "figures" not in found:
+        return []
+    lines = [f"{evaluation_file(Path(found['run']), found['settings']['data'])}: these numbers"]
+    if paths := [Path(path) for path in found["figures"]]:
+        lines.append(f"{paths[0].parent}: {' '.join(path.name for path in paths)}")
     return lines
 
 
-def _number(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.6g}"
+def evaluation_file(run: Path, data: str) -> Path:
+    """Return where the evaluation of a set of examples is kept, so that none takes another's place.
+
+    That of the test set is `evaluation.json`, of another `evaluation-validation.json`, of a file `evaluation-STEM.json`
+    after its name without its ending; a file that is called as a set is has `file-` before it.
+
+    Args:
+        run: the run directory.
+        data: `train`, `validation`, `test`, or a file's path.
+    """
+    evaluation = RunDirectory(run).evaluation
+    return evaluation if data == "test" else evaluation.with_name(f"{evaluation.stem}-{_called(data)}.json")
+
+
+def _figures_of(run: Path, data: str) -> Path:
+    """Return the folder of the pictures of a set of examples."""
+    figures = RunDirectory(run).figures
+    return figures if data == "test" else figures / _called(data)
+
+
+def _called(data: str) -> str:
+    if data in SETS:
+        return data
+    stem = Path(data).stem
+    return f"file-{stem}" if stem in SETS else stem
 
 
 def _count(agent: Agent, episodes: int | None) -> int:
@@ -181,7 +203,9 @@ def _of_examples(
     if name in SETS:
         held = name
     else:
-        split, facts = read_examples(Path(name), dataset.facts)
+        condition = learner.condition if isinstance(learner, Latent) and learner.takes_labels else None
+        classes = None if condition is None else condition.classes
+        split, facts = read_examples(Path(name), dataset.facts, classes=classes)
         dataset = replace(dataset, test=split, facts=facts)
     learner.to("cuda" if torch.cuda.is_available() else "cpu")
     metrics = {f"{name if name in SETS else 'file'}/{key}": value for key, value in _metrics(loaded, dataset, held)}
@@ -203,9 +227,9 @@ def _of_examples(
         **judged,
         "settings": {"seed": seed, "data": name, **judged["settings"]},
         "notes": [*found["notes"], *judged["notes"]],
-        "figures": _draw(loaded, learner, split),
+        "figures": _draw(loaded, learner, split, name),
     }
-    loaded.directory.write_json(loaded.directory.evaluation, result)
+    loaded.directory.write_json(evaluation_file(loaded.directory.path, name), result)
     return result
 
 
@@ -227,10 +251,12 @@ def _metrics(loaded: LoadedRun, dataset: Dataset, name: str) -> Iterable[tuple[s
     return metrics.items()
 
 
-def _draw(loaded: LoadedRun, learner: Latent, split: Split) -> list[str]:
+def _draw(loaded: LoadedRun, learner: Latent, split: Split, name: str) -> list[str]:
     """Draw a latent-variable model in the run's figures; return the files."""
     from framework.latent_figures import draw_evaluation  # matplotlib takes a second to import
 
     held = examined(split, learner)
-    loaded.directory.figures.mkdir(exist_ok=True)
-    return [str(path) for path in draw_evaluation(learner, held.examples, held.labels, loaded.directory.figures)]
+    folder = _figures_of(loaded.directory.path, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    kind = {"train": "training"}.get(name, name) if name in SETS else Path(name).name
+    return [str(path) for path in draw_evaluation(learner, held.examples, held.labels, folder, kind=kind)]

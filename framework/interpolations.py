@@ -47,13 +47,16 @@ def surface(corners: Tensor, side: int = SIDE) -> Tensor:
     return lines(edges[0], edges[1], side)
 
 
-def draw_lines(inputs: tuple[Tensor, Tensor], decoded: Tensor, span: tuple[float, float]) -> Figure:
+def draw_lines(
+    inputs: tuple[Tensor, Tensor], decoded: Tensor, span: tuple[float, float], *, kind: str = "test"
+) -> Figure:
     """Draw what `lines` are decoded to, between the examples that they connect.
 
     Args:
         inputs: the examples of the first and of the second ends, [P, *shape] each.
         decoded: [P·C, *shape], line by line; of the inputs' shape.
         span: the values at black and white.
+        kind: of examples, a word of the title.
     """
     first, second = (ends.unsqueeze(1) for ends in inputs)  # [P, 1, *shape]
     middle = decoded.unflatten(0, (len(first), -1))  # [P, C, *shape]
@@ -63,20 +66,23 @@ def draw_lines(inputs: tuple[Tensor, Tensor], decoded: Tensor, span: tuple[float
     draw_tiles(axes, torch.cat([first, middle, second], dim=1).flatten(0, 1), columns, span)
     places = (0.5, 1.5, columns / 2, columns - 1.5, columns - 0.5)
     axes.set_xticks(places, ["input", "t = 0", "½", "1", "input"])
-    write_title(axes, "Interpolations", "means of p(x|z) on straight lines between the codes of two test examples")
+    subtitle = f"means of p(x|z) on straight lines between the codes of two {kind} examples"
+    write_title(axes, "Interpolations", subtitle)
     return figure
 
 
-def draw_surface(decoded: Tensor, span: tuple[float, float]) -> Figure:
+def draw_surface(decoded: Tensor, span: tuple[float, float], *, kind: str = "test") -> Figure:
     """Draw what a `surface` is decoded to.
 
     Args:
         decoded: [side², *shape], row by row.
         span: the values at black and white.
+        kind: of examples, a word of the title.
     """
     side = round(len(decoded) ** 0.5)
     figure = new_figure(WIDTH * side + 0.3, WIDTH * side * aspect(decoded.shape[1:]) + 0.8)
     axes = figure.subplots()
     draw_tiles(axes, decoded, side, span)
-    write_title(axes, "Interpolation", "means of p(x|z) between the codes of four test examples, at the corners")
+    subtitle = f"means of p(x|z) between the codes of four {kind} examples, at the corners"
+    write_title(axes, "Interpolation", subtitle)
     return figure

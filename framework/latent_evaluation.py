@@ -27,10 +27,12 @@ from framework.latent_numbers import (
 from framework.learners.latent import Latent
 from framework.probes import FITTED, NEIGHBOURS
 from framework.sample_quality import EXAMPLES as CLASSIFIED
+from framework.supports import support_of_a_value
 from framework.waiting import Track
 
 SAMPLES = 500  # importance samples where no number is asked for; published numbers take 5,000
 NEAR = 0.5  # nats
+FEW = 10  # effective samples: fewer say that q(z|x) is far from p(z|x)
 FEWEST = 2 * GROUPS  # examples, for standard errors by groups
 
 
@@ -81,8 +83,11 @@ def evaluate_latent(
     else:
         word = facts.binarization
         numbers |= likelihood_numbers(learner, held, word, samples=samples, seed=seed, track=track)
+        notes += _of_importance(numbers, samples)
         if learner.takes_labels:
             notes.append("the model is conditional: every likelihood is of x given its label")
+    if learner.takes_labels:
+        notes.append("the codes were told the label: probe accuracies and information are of (x, y)")
     error = Estimate.of_mean(squared_error(learner, held))
     numbers |= {"squared_error": error.value, "squared_error_standard_error": error.standard_error}
     if not deterministic:
@@ -104,6 +109,20 @@ def evaluate_latent(
         numbers |= labelled
         settings |= more
     return {**_finite(numbers, notes), "settings": settings, "notes": notes}
+
+
+def _of_importance(numbers: Numbers, samples: int) -> list[str]:
+    """Return what to know of importance sampling where few samples bear all the weight."""
+    name = next(name for name in numbers if name.startswith("nll") and name.endswith("effective_samples"))
+    effective = numbers[name]
+    assert isinstance(effective, float)
+    # Of few samples that all count, the bias is small: about (K/n − 1)/2K nats with n effective ones.
+    if not effective < min(FEW, samples / 2):
+        return []
+    return [
+        f"nll is too large by an unknown amount: of {samples:,} samples {effective:.1f} bear the weight, in the median "
+        "over the examples: raise --samples"
+    ]
 
 
 def _with_labels(
@@ -134,8 +153,7 @@ def _without_density(learner: Latent, held: Examined, facts: Facts) -> tuple[boo
     """Return whether the posterior is deterministic, and whether grey pixels meet a likelihood of zeros and ones."""
     x, told = held.block(slice(0, 2))
     q = learner.posterior(x, told)
-    support: Any = learner.likelihood(q.sample(), told).support
-    pixel = support.base_constraint if isinstance(support, constraints.independent) else support
+    pixel = support_of_a_value(learner.likelihood(q.sample(), told))
     return isinstance(q, Delta), pixel is constraints.boolean and facts.values != "binary"
 
 

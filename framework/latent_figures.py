@@ -32,7 +32,9 @@ REACH = 2.0  # the square of a two-dimensional interpolation is [−2, 2]²
 
 
 @torch.no_grad()
-def draw_evaluation(learner: Latent, examples: Tensor, labels: Tensor | None, folder: Path) -> list[Path]:
+def draw_evaluation(
+    learner: Latent, examples: Tensor, labels: Tensor | None, folder: Path, *, kind: str = "test"
+) -> list[Path]:
     """Draw what a latent learner makes of examples, the same at each call.
 
     - `samples.png`: 20 × 20 samples of the prior, decoded.
@@ -53,6 +55,7 @@ def draw_evaluation(learner: Latent, examples: Tensor, labels: Tensor | None, fo
         examples: [N, *input_shape], N at least 1, on the learner's device and of its type.
         labels: [N] int64, or None.
         folder: where the files go; it exists.
+        kind: of examples, as the titles name it: "test", "validation", a file's name.
 
     Returns:
         The files written.
@@ -62,7 +65,15 @@ def draw_evaluation(learner: Latent, examples: Tensor, labels: Tensor | None, fo
         rekey(0, "evaluation figures", 0)
         labels = None if labels is None else labels.to(examples.device)
         told = labels if learner.takes_labels else None
-        shown = _Shown(learner, examples, labels, told, encode(learner, examples, told), span_of(examples))
+        shown = _Shown(
+            learner,
+            examples,
+            labels,
+            told,
+            encode(learner, examples, told),
+            span_of(examples),
+            kind.replace("$", r"\$"),
+        )
         for index, (name, draw) in enumerate(_FIGURES.items(), 1):
             rekey(0, "evaluation figures", index)
             if (figure := draw(shown)) is not None:  # one at a time is in memory
@@ -81,6 +92,7 @@ class _Shown:
         told: [N], the labels that a conditional learner is told, or None.
         coded: of the examples.
         span: the values at black and white.
+        kind: of examples, a word of the titles.
     """
 
     learner: Latent
@@ -89,6 +101,7 @@ class _Shown:
     told: Tensor | None
     coded: Coded
     span: tuple[float, float]
+    kind: str
 
     @property
     def first_posterior(self) -> Distribution:
@@ -141,7 +154,7 @@ def _interpolation_grid(shown: _Shown) -> Figure | None:
         title = {"title": "Interpolation", "subtitle": f"means of p(x|z) on the square [−{REACH:g}, {REACH:g}]²"}
         return draw_plane(shown.decode(square(coordinates)), coordinates, shown.span, **title)
     corners = shown.coded.codes[_corners(shown)]  # [4, D]
-    return draw_surface(shown.decode(surface(corners)), shown.span)
+    return draw_surface(shown.decode(surface(corners)), shown.span, kind=shown.kind)
 
 
 def _corners(shown: _Shown) -> Tensor:
@@ -163,7 +176,7 @@ def _interpolations(shown: _Shown) -> Figure | None:
         return None
     codes = shown.coded.codes
     decoded = shown.decode(lines(codes[first], codes[second]), first)
-    return draw_lines((shown.inputs(first), shown.inputs(second)), decoded, shown.span)
+    return draw_lines((shown.inputs(first), shown.inputs(second)), decoded, shown.span, kind=shown.kind)
 
 
 def _pairs(shown: _Shown) -> Tensor:
@@ -182,7 +195,7 @@ def _traversals(shown: _Shown) -> Figure | None:
         return None
     latents = leading(shown.coded, to.width)
     codes = traversals(shown.coded.codes[0], [latent for latent, *_ in latents], to)  # [R, C, D]
-    return draw_traversals(shown.decode(codes), latents, to, shown.span)
+    return draw_traversals(shown.decode(codes), latents, to, shown.span, kind=shown.kind)
 
 
 def _best_worst(shown: _Shown) -> Figure | None:
@@ -196,6 +209,7 @@ def _best_worst(shown: _Shown) -> Figure | None:
         nats=(nats[best], nats[worst]),
         span=shown.span,
         examples=len(nats),
+        kind=shown.kind,
     )
 
 
@@ -206,7 +220,7 @@ def _latents(shown: _Shown) -> Figure | None:
         return None
     prior = shown.learner.prior().sample(torch.Size([BACKGROUND]))
     labels = None if shown.labels is None else shown.labels[:POINTS][finite].cpu().numpy()
-    return draw_scatter(means[finite].double().cpu().numpy(), prior.double().cpu().numpy(), labels)
+    return draw_scatter(means[finite].double().cpu().numpy(), prior.double().cpu().numpy(), labels, kind=shown.kind)
 
 
 _FIGURES: dict[str, Callable[[_Shown], Figure | None]] = {

@@ -19,6 +19,7 @@ from framework.importance import Importance, importance_sampling, log_likelihood
 from framework.information import information
 from framework.learners.latent import Latent
 from framework.linear_products import fast_products
+from framework.pixel_distributions import CategoricalPixels, DiscretizedLogistic
 from framework.probes import FITTED, linear_probe, nearest_neighbours
 from framework.randomness import Keys
 from framework.sample_quality import EXAMPLES, accuracy, features, frechet_estimate, train_classifier
@@ -50,7 +51,7 @@ def likelihood_numbers(
     Returns:
         `nll`, `elbo`, `reconstruction` and `gap`, with standard errors over the examples; `nll_monte_carlo_error`, over
         other draws of the samples for the same examples; `nll_effective_samples`, the median over the examples of
-        (Σ w)²/Σ w².
+        (Σ w)²/Σ w². Where p(x|z) is of bytes, `bits_per_dimension` too, nll/(P log 2) for P values.
     """
     found = importance_of(learner, held, samples=samples, seed=seed, track=track)
     values = {
@@ -64,7 +65,18 @@ def likelihood_numbers(
     numbers |= _plain({f"{name}{behind}": Estimate.of_mean(value) for name, value in values.items()})
     numbers[f"nll{behind}_monte_carlo_error"] = math.sqrt(float(found.variance.sum())) / len(held)
     numbers[f"nll{behind}_effective_samples"] = float(found.effective_samples.median())
+    if _is_of_bytes(learner, held):
+        bits = values["nll"] / (math.prod(held.examples.shape[1:]) * math.log(2))
+        numbers |= _plain({f"bits_per_dimension{behind}": Estimate.of_mean(bits)})
     return numbers
+
+
+@torch.inference_mode()
+def _is_of_bytes(learner: Latent, held: Examined) -> bool:
+    """Return whether p(x|z) is a probability of bytes, and not a density."""
+    _, told = held.block(slice(0, 1))
+    likelihood = learner.likelihood(held.examples.new_zeros(1, learner.latent_dim), told)
+    return isinstance(likelihood, CategoricalPixels | DiscretizedLogistic)
 
 
 @torch.inference_mode()

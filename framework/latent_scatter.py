@@ -21,13 +21,16 @@ from framework.canvas import INK, PALETTE, new_figure, style, write_title
 PRIOR = "#d5d8dd"  # the colour of samples of the prior
 
 
-def draw_scatter(means: NDArray[np.float64], prior: NDArray[np.float64], labels: NDArray[np.int64] | None) -> Figure:
+def draw_scatter(
+    means: NDArray[np.float64], prior: NDArray[np.float64], labels: NDArray[np.int64] | None, *, kind: str = "test"
+) -> Figure:
     """Draw codes over samples of the prior: D = 1 as histograms, D = 2 as they are, D > 2 by `project`.
 
     Args:
         means: [N, D], finite; the posteriors' means.
         prior: [S, D].
         labels: [N], or None.
+        kind: of examples, a word of the title.
     """
     figure = new_figure(6.6, 5.4)
     axes = figure.subplots()
@@ -51,7 +54,8 @@ def draw_scatter(means: NDArray[np.float64], prior: NDArray[np.float64], labels:
         keys["prior"] = PRIOR
     handles = [Line2D([], [], linestyle="", marker="o", markersize=6, color=colour) for colour in keys.values()]
     figure.legend(handles, list(keys), loc="outside right center", frameon=False, fontsize=9)
-    write_title(axes, "Latent space", f"posterior means of {len(means):,} test examples over samples of the prior")
+    subtitle = f"posterior means of {len(means):,} {kind} examples over samples of the prior"
+    write_title(axes, "Latent space", subtitle)
     return figure
 
 

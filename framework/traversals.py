@@ -35,7 +35,7 @@ class Changes:
         width: numbers of a code that make up the latent: 1 of a coordinate or a bit, the categories of a one-hot one.
         values: [C, width], what they become, one column of the picture each.
         names: of the columns.
-        subtitle: what is seen.
+        subtitle: what is changed, in words.
     """
 
     width: int
@@ -55,20 +55,20 @@ def changes(q: Distribution) -> Changes | None:
         return None
     steps = REACH * torch.arange(-STEPS, STEPS + 1) / STEPS  # [C], whose middle is 0 exactly
     names = [f"{step:.1f}".replace("-", "−") for step in steps.tolist()]
-    subtitle = f"means of p(x|z) around a test example's code, one coordinate from −{REACH} to {REACH}"
+    subtitle = f"one coordinate from −{REACH} to {REACH}"
     return Changes(1, steps.unsqueeze(-1), names, subtitle)
 
 
 @changes.register
 def _of_bits(q: BernoulliLogits) -> Changes | None:
-    subtitle = "means of p(x|z) around a test example's code, one bit 0 and 1"
+    subtitle = "one bit 0 and 1"
     return Changes(1, torch.tensor([[0.0], [1.0]]), ["0", "1"], subtitle)
 
 
 @changes.register
 def _of_one_hot(q: OneHotLogits) -> Changes | None:
     categories = q.logits.shape[-1]
-    subtitle = "means of p(x|z) around a test example's code, one variable in each of its categories"
+    subtitle = "one variable in each of its categories"
     values = torch.eye(categories)[:_CATEGORIES]  # [C, categories]
     return Changes(categories, values, [str(category) for category in range(len(values))], subtitle)
 
@@ -106,7 +106,12 @@ def traversals(code: Tensor, latents: Sequence[int], to: Changes) -> Tensor:
 
 
 def draw_traversals(
-    decoded: Tensor, latents: Sequence[tuple[int, float, str]], to: Changes, span: tuple[float, float]
+    decoded: Tensor,
+    latents: Sequence[tuple[int, float, str]],
+    to: Changes,
+    span: tuple[float, float],
+    *,
+    kind: str = "test",
 ) -> Figure:
     """Draw what `traversals` are decoded to.
 
@@ -115,6 +120,7 @@ def draw_traversals(
         latents: those of the rows, as of `leading`.
         to: what they are changed to.
         span: the values at black and white.
+        kind: of the example, a word of the title.
     """
     columns = max(len(to.names), FEWEST)
     figure = new_figure(TILE * columns + 1.3, TILE * aspect(decoded.shape[1:]) * len(latents) + 0.9)
@@ -123,5 +129,5 @@ def draw_traversals(
     axes.set_xticks([column + 0.5 for column in range(len(to.names))], to.names)
     names = [f"z{str(latent + 1).translate(_LOWERED)}  {word} {value:.2f}" for latent, value, word in latents]
     axes.set_yticks([row + 0.5 for row in range(len(latents))], names)
-    write_title(axes, "Traversals", to.subtitle)
+    write_title(axes, "Traversals", f"means of p(x|z) around a {kind} example's code, {to.subtitle}")
     return figure

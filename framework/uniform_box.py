@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints, register_kl
 
 from framework.distributions import InfiniteDivergence, SampleShape
+from framework.supports import support_of_a_value
 
 
 class UniformBox(Distribution):
@@ -56,9 +57,7 @@ class UniformBox(Distribution):
 
 @register_kl(Distribution, UniformBox)
 def _anything_uniform(q: Distribution, p: UniformBox) -> Tensor:
-    support: constraints.Constraint = q.support  # type: ignore[assignment]
-    base = support.base_constraint if isinstance(support, constraints.independent) else support
-    if base is constraints.real:
+    if support_of_a_value(q) is constraints.real:
         # By Monte Carlo it would be finite as long as no sample falls outside, and then infinite.
         box = f"[−{p.bound:g}, {p.bound:g}]"
         raise InfiniteDivergence(

@@ -35,7 +35,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A classifier of samples that is hardly trained, and no pictures."""
     monkeypatch.setattr("framework.sample_quality.STEPS", 10)
-    monkeypatch.setattr("framework.latent_figures.draw_evaluation", lambda *_: [])
+    monkeypatch.setattr("framework.latent_figures.draw_evaluation", lambda *_, **__: [])
 
 
 def fw(*arguments: str) -> Result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from framework.data import Facts, Split
 from framework.divergence import Term
 from framework.errors import RecipeError
 from framework.evaluate import describe, evaluate
+from framework.evaluation_table import rounded
 from framework.latent_evaluation import evaluate_latent
 from framework.learners.latent import Latent
 from framework.waiting import at_once
@@ -40,7 +42,7 @@ COUNT = 2_000
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A classifier of samples that is hardly trained, and no pictures."""
     monkeypatch.setattr("framework.sample_quality.STEPS", 50)
-    monkeypatch.setattr("framework.latent_figures.draw_evaluation", lambda *_: [])
+    monkeypatch.setattr("framework.latent_figures.draw_evaluation", lambda *_, **__: [])
 
 
 def oracle() -> LinearPosterior:
@@ -206,6 +208,8 @@ def test_models_of_other_parts_are_judged(tmp_path: Path, overrides: list[str]) 
     assert found["mutual_information"] < math.log(200)
     conditional = "the model is conditional: every likelihood is of x given its label"
     assert (conditional in found["notes"]) == (overrides == ["conditional=true"])
+    told = "the codes were told the label: probe accuracies and information are of (x, y)"
+    assert (told in found["notes"]) == (overrides == ["conditional=true"])
 
 
 @pytest.fixture(scope="module")
@@ -218,25 +222,59 @@ def test_the_command_writes_what_it_prints(digits: Path) -> None:
     assert result.exit_code == 0, result.output
     *lines, last = result.stdout.splitlines()
     found = json.loads(last)
-    assert json.loads((digits / "evaluation.json").read_text()) == found
+    written = digits / "evaluation-validation.json"
+    assert json.loads(written.read_text()) == found
     assert "\n".join(lines) == describe(found)
     value, error = found["nll_dynamic"], found["nll_dynamic_standard_error"]
-    assert f"  {'nll_dynamic':<42}{value:.6g} ± {error:.2g}" in lines
-    assert any(line.startswith("± is one standard error; seed 0, data validation, samples 7, ") for line in lines)
+    assert f"  {'nll_dynamic':<42}{rounded(value, error)}" in lines
+    start = lines.index("settings (± is one standard error)")
+    settings = [f"  {'seed':<42}0", f"  {'data':<42}validation", f"  {'samples':<42}7"]
+    assert lines[start + 1 : start + 4] == settings
+    assert lines[-1] == f"{written}: these numbers"  # no picture was drawn
     assert {"validation/objective", "validation/elbo"} <= found.keys()
 
 
 def test_figures_are_drawn_into_the_run(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = {}
 
-    def draw(learner: Latent, examples: Tensor, labels: Tensor | None, folder: Path) -> list[Path]:
+    def draw(learner: Latent, examples: Tensor, labels: Tensor | None, folder: Path, *, kind: str) -> list[Path]:
         assert labels is not None
-        seen.update(examples=examples.shape, labels=labels.shape)
-        return [folder / "samples.png"]
+        assert folder.is_dir()
+        seen.update(examples=examples.shape, labels=labels.shape, kind=kind)
+        return [folder / "samples.png", folder / "latents.png"]
 
     monkeypatch.setattr("framework.latent_figures.draw_evaluation", draw)
-    assert evaluate(digits, samples=2)["figures"] == [str(digits / "figures" / "samples.png")]
-    assert seen == {"examples": (200, 1, 8, 8), "labels": (200,)}
+    found = evaluate(digits, samples=2)
+    assert found["figures"] == [str(digits / "figures" / name) for name in ("samples.png", "latents.png")]
+    assert seen == {"examples": (200, 1, 8, 8), "labels": (200,), "kind": "test"}
+    assert describe(found).splitlines()[-2:] == [
+        f"{digits / 'evaluation.json'}: these numbers",
+        f"{digits / 'figures'}: samples.png latents.png",
+    ]
+
+
+def test_another_set_takes_the_place_of_none(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds: list[str] = []
+
+    def draw(*given: Any, kind: str) -> list[Path]:
+        kinds.append(kind)
+        return [given[-1] / "samples.png"]
+
+    monkeypatch.setattr("framework.latent_figures.draw_evaluation", draw)
+    for name in ("mine", "test"):
+        np.save(tmp_path / f"{name}.npy", np.eye(8, dtype=bool)[None].repeat(3, 0))
+    sets = {
+        "test": ("evaluation.json", "figures"),
+        "validation": ("evaluation-validation.json", "figures/validation"),
+        "train": ("evaluation-train.json", "figures/train"),
+        str(tmp_path / "mine.npy"): ("evaluation-mine.json", "figures/mine"),
+        str(tmp_path / "test.npy"): ("evaluation-file-test.json", "figures/file-test"),
+    }
+    for data, (_, figures) in sets.items():
+        assert evaluate(digits, data=data, samples=1)["figures"] == [str(digits / figures / "samples.png")]
+    for data, (file, _) in sets.items():
+        assert json.loads((digits / file).read_text())["settings"]["data"] == data
+    assert kinds == ["test", "validation", "training", "mine.npy", "test.npy"]
 
 
 def test_a_file_of_ones_own_is_judged_under_a_name_of_its_own(digits: Path, tmp_path: Path) -> None:
@@ -268,6 +306,10 @@ def test_a_file_of_ones_own_is_judged_under_a_name_of_its_own(digits: Path, tmp_
             {"x_test": np.zeros((5, 8, 8)), "y_test": np.zeros(4, np.int64)},
             r"no labels of the examples\n +found: +y_te",
         ),
+        (
+            {"x": np.zeros((5, 8, 8, 1))},
+            r"another shape\n.*\n +expected: .*\n +write: +x\.transpose\(0, 3, 1, 2\)",
+        ),
         ({"x": np.array([{}])}, r"the file cannot be read: Object arrays cannot be loaded"),
     ],
 )
@@ -284,3 +326,57 @@ def test_a_file_whose_name_is_nearly_right_is_named(digits: Path, tmp_path: Path
     near = str(tmp_path / "digits.npy")
     with pytest.raises(RecipeError, match=rf"no such file\n.*\n.*\n +write: +{near}"):
         evaluate(digits, data=str(tmp_path / "digit.npy"))
+
+
+def test_a_file_that_is_no_array_is_not_taken_for_a_pickle(digits: Path, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# Readme")
+    message = r"--data: this is no \.npy or \.npz file\n +found: +.*README.md\n +expected: +a file that numpy\.save or"
+    with pytest.raises(RecipeError, match=message) as raised:
+        evaluate(digits, data=str(tmp_path / "README.md"))
+    assert "allow_pickle" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, r"mine\.npz has no y\n +found: +x\n +expected: +whole numbers from 0 to 9, .*\n +write: +numpy\.savez"),
+        (
+            np.arange(5) + 6,
+            r"mine\.npz has labels of no class\n +found: +y from 6 to 10\n +expected: +whole numbers fro",
+        ),
+    ],
+)
+def test_a_conditional_model_needs_labels_that_it_knows(
+    tmp_path: Path, labels: np.ndarray[Any, Any] | None, message: str
+) -> None:
+    run = trained(tmp_path, DIGITS, "conditional=true")
+    arrays = {"x": np.zeros((5, 8, 8), bool)} | ({} if labels is None else {"y": labels})
+    np.savez(tmp_path / "mine.npz", **arrays)  # type: ignore[arg-type]
+    result = CliRunner().invoke(app, ["evaluate", str(run), "--data", str(tmp_path / "mine.npz")])
+    assert result.exit_code == 2
+    assert re.search(message, result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("samples", "effective", "said"), [(500, 9.9, True), (500, 10.0, False), (8, 3.9, True), (8, 4.0, False)]
+)
+def test_a_likelihood_that_hangs_on_few_samples_is_said(
+    monkeypatch: pytest.MonkeyPatch, samples: int, effective: float, said: bool
+) -> None:
+    numbers = {"nll": 1.0, "nll_effective_samples": effective}
+    monkeypatch.setattr("framework.latent_evaluation.likelihood_numbers", lambda *_, **__: numbers)
+    notes = judged(Split(oracle().model.sample(20, seed=1)), samples=samples)["notes"]
+    note = (
+        f"nll is too large by an unknown amount: of {samples} samples {effective:.1f} bear the weight, in the median "
+        "over the examples: raise --samples"
+    )
+    assert (note in notes) == said
+
+
+@pytest.mark.parametrize("likelihood", ["categorical", "discretized_logistic"])
+def test_bytes_have_bits_per_dimension(tmp_path: Path, likelihood: str) -> None:
+    found = evaluate(trained(tmp_path, DIGITS, "data.binarize=none", f"decoder.likelihood={likelihood}"), samples=3)
+    assert found["bits_per_dimension"] == pytest.approx(found["nll"] / (64 * math.log(2)))
+    error = found["nll_standard_error"] / (64 * math.log(2))
+    assert found["bits_per_dimension_standard_error"] == pytest.approx(error)
+    assert "bits a value" in describe(found)

@@ -215,3 +215,11 @@ def test_the_same_pictures_and_every_module_as_it_was(figures: dict[str, Figure]
     assert all(parameter.grad is None for parameter in learner.parameters())
     with evaluating(learner):
         assert not any(module.training for module in learner.modules())
+
+
+def test_titles_name_the_examples(tmp_path: Path, figures: dict[str, Figure]) -> None:
+    draw_evaluation(make_learner((1, 4, 4), 3), make_examples((1, 4, 4)), None, tmp_path, kind="mine$.npy")
+    titles = {name: figure.axes[0].get_title(loc="left") for name, figure in figures.items()}
+    about = {name for name, title in titles.items() if r"mine\$.npy example" in title}
+    assert about == {"interpolation_grid", "interpolations", "traversals", "best_worst", "latents"}
+    assert not any("test" in title for title in titles.values())
