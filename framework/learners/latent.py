@@ -291,5 +291,7 @@ class Latent(ExampleLearner):
         grey = support_of_a_pixel(likelihood) is constraints.boolean and facts.values != "binary"
         no_elbo = why_no_elbo(q, p, grey=grey)
         self._has_elbo = not no_elbo
-        self.alarms = latent_alarms(self.latent_dim, self.objective, self._kl_label, most_information(q))
+        self.alarms = latent_alarms(
+            self.latent_dim, self.objective, self._kl_label, most_information(q), conditional=self.takes_labels
+        )
         return tuple(latent_notes(self.objective, self.draws, q, no_elbo, conditional=self.takes_labels))

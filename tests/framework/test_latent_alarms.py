@@ -32,13 +32,16 @@ def validations(**values: list[float]) -> list[dict[str, float]]:
     [
         ([0.0, 0.0], [0.0, 0.0], True),
         ([0.9, 0.9], [5.0, 5.0], True),
-        ([7.2, 3.5], [0.3, 0.4], True),  # weight 20: units that carry a thousandth of a nat
+        ([7.2, 3.5], [0.4, 0.4], True),  # weight 20: units that carry a thousandth of a nat
         ([16.0, 11.5], [1.4, 3.1], False),  # weight 10
         ([1.0, 1.0], [0.7, 0.7], False),  # at the thresholds
         ([16.0, 0.0], [20.0, 0.0], False),  # once
         ([0.0, 16.0], [0.0, 20.0], False),  # no more
         ([0.0, 16.0, 0.0, 0.0], [0.0, 9.0, 0.0, 0.0], True),
         ([0.0], [0.0], False),
+        ([0.0, 0.0], [0.3, 0.4], False),  # it has begun slowly
+        ([0.0, 0.0], [0.4, 0.43], True),
+        ([0.0, 0.0], [0.001, 0.002], True),  # noise
     ],
 )
 def test_collapse_is_said_where_two_validations_in_a_row_have_it(
@@ -108,8 +111,8 @@ def test_a_divergence_at_its_capacity_has_not_collapsed(
 
 def test_what_is_said_of_a_collapse() -> None:
     collapse, _ = collapse_and_samples()
-    assert collapse(validations(active_units=[4.1, 3.53], kl=[0.3, 0.42])) == (
-        "posterior collapse: 3.53 of 16 latent units are active after 2 epochs, and z carries at most 0.42 nats of x: "
+    assert collapse(validations(active_units=[16.0, 16.0], kl=[0.41, 0.42])) == (
+        "posterior collapse: z carries at most 0.42 nats of x after 2 epochs: "
         "q(z|x) hardly depends on x, and all samples look alike. Lower the weight of the divergence (now kl 20), or "
         "let it grow from 0: weight={name: linear, start: 0.0, end: …, steps: …}"
     )
@@ -145,3 +148,45 @@ def test_records_that_lack_the_metrics_say_nothing() -> None:
         assert alarm(validations(objective=[100.0, 100.0])) is None
     collapse, _ = collapse_and_samples()
     assert collapse([{"epoch": 1, "active_units": 16.0}, *validations(active_units=[16.0], kl=[0.1])]) is None
+
+
+def test_what_tells_is_named_first() -> None:
+    collapse, _ = collapse_and_samples()
+    few = collapse(validations(active_units=[0.5, 0.5], kl=[0.1, 0.1]))
+    assert few is not None
+    assert "z carries at most 0.1 nats of x after 2 epochs, and 0.5 of 16 latent units are active: q(z|x)" in few
+    units = collapse(validations(active_units=[0.5, 0.5], kl=[5.0, 5.0]))
+    assert units is not None
+    assert "0.5 of 16 latent units are active after 2 epochs, and z carries at most 5 nats of x: q(z|x)" in units
+
+
+def test_one_epoch_is_singular() -> None:
+    collapse, samples = collapse_and_samples()
+    half = [{"epoch": 0.5, "active_units": 0.0, "kl": 0.0, "aggregate_mismatch": 99.0}]
+    for alarm in (collapse, samples):
+        said = alarm([*half, {**half[0], "epoch": 1}])
+        assert said is not None
+        assert "after 1 epoch" in said
+        assert "epochs" not in said
+
+
+def test_the_weight_is_the_one_of_the_time_and_is_left_to_grow() -> None:
+    """A weight that grows to 20 in 1,000 steps."""
+    weight = Linear(start=0.0, end=20.0, steps=1_000)
+    collapse, samples = collapse_and_samples(Objective({"kl": Term(KL(), weight)}))
+    early, late = ({"step": [first, first + 100]} for first in (0, 900))
+    said = collapse(validations(**early, active_units=[0.0, 0.0], kl=[0.1, 0.1]))
+    assert said is not None
+    assert said.endswith("Lower the weight of the divergence (now kl 2)")
+    said = collapse(validations(**late, active_units=[0.0, 0.0], kl=[0.1, 0.1]))
+    assert said is not None
+    assert "(now kl 20), or let it grow from 0" in said
+    assert samples(validations(**early, aggregate_mismatch=[80.0, 80.0])) is None
+    assert samples(validations(**late, aggregate_mismatch=[80.0, 80.0])) is not None
+
+
+def test_labels_tell_samples_of_a_conditional_model_apart() -> None:
+    collapse, _ = latent_alarms(D, Objective({"kl": Term(KL())}), "kl", conditional=True)
+    said = collapse(validations(active_units=[0.0, 0.0], kl=[0.1, 0.1]))
+    assert said is not None
+    assert "q(z|x) hardly depends on x. Lower" in said
