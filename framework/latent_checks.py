@@ -20,6 +20,7 @@ from framework.latent_draws import Draws
 from framework.objective import Objective
 from framework.schedule import lowest
 from framework.share import Share
+from framework.supports import support_of_a_value
 
 
 def latent_misfits(
@@ -66,7 +67,7 @@ def shape_misfits(
     if likelihood.event_shape != torch.Size(facts.input_shape):
         found = f"examples of shape {list(likelihood.event_shape)}"
         yield OptionError("decoder", found=found, expected=f"the data's {list(facts.input_shape)}")
-    elif facts.values == "real" and support_of_a_pixel(likelihood) in (constraints.boolean, constraints.unit_interval):
+    elif facts.values == "real" and support_of_a_value(likelihood) in (constraints.boolean, constraints.unit_interval):
         base = likelihood.base_dist if isinstance(likelihood, Independent) else likelihood
         yield OptionError(
             "decoder.likelihood",
@@ -227,9 +228,3 @@ def microbatch_misfits(baseline: Baseline | None, share: Share) -> list[OptionEr
             write="trainer.microbatch: null",
         )
     ]
-
-
-def support_of_a_pixel(likelihood: Distribution) -> constraints.Constraint:
-    """Return the range of one pixel."""
-    support: constraints.Constraint = likelihood.support  # type: ignore[assignment]
-    return support.base_constraint if isinstance(support, constraints.independent) else support

@@ -22,7 +22,7 @@ from framework.divergence_checks import objective_of
 from framework.encoder import Encoder
 from framework.errors import IncompatibleParts
 from framework.latent_alarms import latent_alarms
-from framework.latent_checks import latent_misfits, microbatch_misfits, support_of_a_pixel
+from framework.latent_checks import latent_misfits, microbatch_misfits
 from framework.latent_draws import Draws, Estimator, Latents, surrogate, weighted_bound
 from framework.latent_health import latent_health
 from framework.latent_notes import latent_notes, why_no_elbo
@@ -33,6 +33,7 @@ from framework.precision import full_precision
 from framework.prior import Prior
 from framework.randomness import Keys
 from framework.schedule import Counters, Schedule
+from framework.supports import support_of_a_value
 
 
 @register_learner("latent")
@@ -288,7 +289,7 @@ class Latent(ExampleLearner):
         ]
         if misfits:
             raise IncompatibleParts(misfits)
-        grey = support_of_a_pixel(likelihood) is constraints.boolean and facts.values != "binary"
+        grey = support_of_a_value(likelihood) is constraints.boolean and facts.values != "binary"
         no_elbo = why_no_elbo(q, p, grey=grey)
         self._has_elbo = not no_elbo
         self.alarms = latent_alarms(

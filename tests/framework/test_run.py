@@ -335,7 +335,8 @@ def test_a_collapse_is_said_once_and_recorded(recipe: Path) -> None:
         outcome = run(recipe, "divergences.kl.weight=1000", "trainer.max_epochs=4", console=Console(file=file))
     assert outcome.summary is not None
     (standing,) = outcome.summary["warnings"]
-    assert standing.startswith("posterior collapse: 0 of 2 latent units are active after 4 epochs")
+    assert standing.startswith("posterior collapse: z carries at most ")
+    assert " after 4 epochs, and 0 of 2 latent units are active: q(z|x)" in standing
     environment = json.loads((outcome.directory / "environment.json").read_text())
     (said,) = environment["warnings"]
     assert "after 2 epochs" in said
