@@ -104,7 +104,7 @@ def test_samples_are_twenty_by_twenty_of_the_prior(figures: dict[str, Figure], t
     drawn: list[Tensor] = []
     learner.decoder.register_forward_hook(lambda module, inputs, p: drawn.append(inputs[0]))
     draw_evaluation(learner, examples, None, tmp_path)
-    z = torch.cat(drawn[1:3])  # after the examples: one sample alone, then the rest
+    z = torch.cat(drawn[2:4])  # after the examples; of both, one alone, then the rest
     assert z.shape == (400, 3)
     assert z.mean(0).abs().max() < 5 / 20  # five standard errors of N(0, I)
     tiles = shown(figures["samples"], 20, 20).reshape(400, 4, 4)

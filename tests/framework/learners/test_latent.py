@@ -427,7 +427,7 @@ def test_evaluations_alone_have_the_active_units_and_the_mismatch() -> None:
 
 
 def test_the_alarms_know_the_objective() -> None:
-    collapsed = {"epoch": 3, "active_units": 0.0, "aggregate_mismatch": 0.0, "kl": 0.01}
+    collapsed = {"step": 10, "epoch": 3, "active_units": 0.0, "aggregate_mismatch": 0.0, "kl": 0.01}
     latent = learner({"kl": Term(KL(), Linear(start=0.0, end=20.0, steps=10)), "mmd": Term(MMD(latent_dim=D), 5.0)})
     (said,) = [said for alarm in latent.alarms if (said := alarm([collapsed, collapsed]))]
     assert f"0 of {D} latent units" in said
