@@ -203,8 +203,8 @@ def evaluate(
 ) -> None:
     """Judge a run anew: an agent by whole episodes, a model of examples by likelihood, information and codes.
 
-    What is found of a latent-variable model is written to RUN/evaluation.json, and drawn in RUN/figures; of another set than
-    test to RUN/evaluation-SET.json and RUN/figures/SET.
+    What is found of a latent-variable model is written to RUN/evaluation.json, and drawn in RUN/figures; of another set
+    than test to RUN/evaluation-SET.json and RUN/figures/SET.
     """
     with _exit_codes():
         from framework import evaluate as evaluation
