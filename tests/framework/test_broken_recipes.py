@@ -73,7 +73,7 @@ TYPOS = (
         changed("encoder: {name: mlp, hidden", "encoder: {name: mlp, hiden"),
         "6:22",
         "encoder.hiden: encoder 'mlp' has no option 'hiden'",
-        expected="one of activation, dropout, hidden, input_shape, latent_dim, name, posterior, scale",
+        expected="one of activation, categories, dropout, hidden, input_shape, latent_dim, name, posterior, scale",
         write="hidden",
     ),
     Broken(
@@ -125,7 +125,7 @@ TYPOS = (
         changed("bernoulli", "bernouli"),
         "7:47",
         "decoder.likelihood: a string does not fit",
-        expected="one of bernoulli, gaussian, continuous_bernoulli",
+        expected="one of bernoulli, gaussian, continuous_bernoulli, categorical, discretized_logistic",
         write="bernoulli",
     ),
     Broken(
@@ -257,7 +257,7 @@ MISSING = (
         "6:1",
         "encoder: an encoder has a name",
         found="no name",
-        expected="one of conv, mlp",
+        expected="one of conv, corrupted, mlp, resnet",
     ),
     Broken(
         "a limit",
@@ -552,7 +552,7 @@ def test_the_caret_points_at_the_word() -> None:
         "   7 | decoder: {name: mlp, hidden: [8], likelihood: bernouli}\n"
         "     |                                               ^^^^^^^^\n"
         "       found:    'bernouli'\n"
-        "       expected: one of bernoulli, gaussian, continuous_bernoulli\n"
+        "       expected: one of bernoulli, gaussian, continuous_bernoulli, categorical, discretized_logistic\n"
         "       write:    bernoulli\n"
         "\n"
         "1 problem found; nothing was trained.\n"

@@ -42,6 +42,7 @@ from torch.distributions import (
 )
 
 from framework.action_distributions import CategoricalLogits, MultiCategorical, SquashedGaussian
+from framework.discrete import OneHotLogits
 from framework.distributed import (
     any_rank,
     barrier,
@@ -80,6 +81,7 @@ CASES: dict[str, Build] = {
     "DiagonalGaussian, event of two": lambda a, b, s: DiagonalGaussian(a.view(-1, 2, 2), s.view(2, 2), 2),
     "DiagonalGaussian, event of none": lambda a, b, s: DiagonalGaussian(a, b, 0),
     "BernoulliLogits": lambda a, b, s: BernoulliLogits(a),
+    "OneHotLogits": lambda a, b, s: OneHotLogits(a.unflatten(-1, (-1, 2))),
     "BernoulliLogits, event of two": lambda a, b, s: BernoulliLogits(a.view(-1, 2, 2), 2),
     "CategoricalLogits": lambda a, b, s: CategoricalLogits(a),
     "MultiCategorical": lambda a, b, s: MultiCategorical(a, [3, 1]),
@@ -206,7 +208,7 @@ def test_what_is_gathered_is_the_distribution_of_one_process(name: str, gathers:
 def test_every_registered_type_is_tested() -> None:
     built = {type(build(*encoder_outputs(numbers(3, D), numbers(ROWS, D)))) for build in CASES.values()}
     assert set(gather.registry) - {object} == built
-    assert len(built) == 22
+    assert len(built) == 23
 
 
 @pytest.mark.parametrize("name", CASES)
