@@ -297,7 +297,9 @@ with stop_on_signals(StopRequest()) as _, (HERE / f"up-{RANK}").open("w"):
 
 @pytest.mark.parametrize(("sent", "received"), [("SIGINT", "SIGINT"), ("SIGTERM", "SIGTERM"), ("SIGHUP", "SIGTERM")])
 def test_a_signal_reaches_each_rank_once(supervisor: Supervisor, tmp_path: Path, sent: str, received: str) -> None:
-    process = supervisor(STOPS, STOPS)
+    # Under nohup the tests themselves, and all that they start, ignore hangups.
+    heard = f"import signal; signal.signal(signal.{sent}, signal.default_int_handler)"
+    process = supervisor(STOPS, STOPS, before=heard)
     process.send_signal(signal.Signals[sent])
     assert process.communicate(timeout=10) == ("", "")
     assert process.returncode == 75
