@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
-from torch.distributions.constraints import Constraint
 
+from framework.discrete import code_of
 from framework.distribution_size import numbers_an_event
 from framework.factors import kl_of_factors
 from framework.learners.latent import Latent
@@ -33,20 +33,6 @@ def evaluating(learner: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-
-
-def is_discrete(q: Distribution) -> bool:
-    """Return whether latents of this posterior are bits or one-hot variables; not where it does not say."""
-    try:
-        support: Constraint = q.support  # type: ignore[assignment]
-    except NotImplementedError:  # torch's answer where a distribution has no support written down
-        return False
-    return bool(support.is_discrete)
-
-
-def code_of(q: Distribution) -> Tensor:
-    """Return the latents that stand for the examples, [B, D]: the posterior's mean, of discrete latents the mode."""
-    return q.mode if is_discrete(q) else q.mean
 
 
 @dataclass(frozen=True)

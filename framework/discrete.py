@@ -108,6 +108,20 @@ def _one_hot_one_hot(q: OneHotLogits, p: OneHotLogits) -> Tensor:
     return (q.logits.exp() * (q.logits - p.logits)).flatten(-2).sum(-1)
 
 
+def is_discrete(distribution: Distribution) -> bool | None:
+    """Return whether its values are bits or one-hot variables; None where it does not say."""
+    try:
+        support: constraints.Constraint = distribution.support  # type: ignore[assignment]
+    except NotImplementedError:  # torch's answer where a distribution has no support written down
+        return None
+    return support.is_discrete
+
+
+def code_of(q: Distribution) -> Tensor:
+    """Return the latents that stand for the examples, [B, D]: the posterior's mean, of discrete latents the mode."""
+    return q.mode if is_discrete(q) else q.mean
+
+
 @singledispatch
 def relaxed(q: Distribution, temperature: float) -> Tensor:
     """Return a draw between the values of a discrete q, with a gradient to its parameters.

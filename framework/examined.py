@@ -94,7 +94,7 @@ def means_of(learner: Latent, held: Examined) -> Tensor:
 def squared_error(learner: Latent, held: Examined) -> Tensor:
     """Return the mean squared error a pixel of each example's reconstruction, [N] float64, in the data's unit squared.
 
-    The reconstruction is the mean of p(x|z) at the posterior's mean.
+    The reconstruction is the mean of p(x|z) at the posterior's mean, of discrete latents at its mode.
     """
     errors = []
     at_once = decoded_at_once(learner, held, AT_ONCE)

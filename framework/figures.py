@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from framework.canvas import new_figure, save, write_title
-from framework.coding import BATCH, evaluating, is_discrete
+from framework.coding import BATCH, evaluating
 from framework.data import Split
+from framework.discrete import is_discrete
 from framework.examples import Examples
 from framework.experience import Experience
 from framework.labels import spread

@@ -12,7 +12,7 @@ from torch.distributions import Distribution, Independent, constraints
 
 from framework.baseline import Baseline, FittedBaseline, Samples
 from framework.data import Facts
-from framework.discrete import categories_of, relaxed
+from framework.discrete import categories_of, is_discrete, relaxed
 from framework.distributions import Delta, detached
 from framework.divergence_checks import divergence_misfits, is_kl
 from framework.errors import IncompatibleParts, OptionError
@@ -83,7 +83,7 @@ def kind_misfits(q: Distribution, p: Distribution) -> Iterator[OptionError]:
     A deterministic posterior is let through: divergences of samples may draw its codes to the bits of a prior. So is
     what does not say its support.
     """
-    mine, other = (_is_discrete(one) for one in (q, p))
+    mine, other = (is_discrete(one) for one in (q, p))
     if isinstance(q, Delta) or None in (mine, other):
         return
     if mine != other or categories_of(q) != categories_of(p):
@@ -95,27 +95,18 @@ def kind_misfits(q: Distribution, p: Distribution) -> Iterator[OptionError]:
         )
 
 
-def _is_discrete(distribution: Distribution) -> bool | None:
-    """Return None where it does not say."""
-    try:
-        support: constraints.Constraint = distribution.support  # type: ignore[assignment]
-    except NotImplementedError:
-        return None
-    return support.is_discrete
-
-
 def _values(distribution: Distribution) -> str:
     categories = categories_of(distribution)
     if categories is not None:
         return f"one-hot variables of {categories} categories"
-    return "bits" if _is_discrete(distribution) else "real numbers"
+    return "bits" if is_discrete(distribution) else "real numbers"
 
 
 def _prior_for(q: Distribution) -> str:
     categories = categories_of(q)
     if categories is not None:
         return f"{{name: categorical, categories: {categories}}}"
-    return "bernoulli" if _is_discrete(q) else "standard_normal"
+    return "bernoulli" if is_discrete(q) else "standard_normal"
 
 
 def bound_misfits(draws: Draws, objective: Objective, q: Distribution) -> Iterator[OptionError]:

@@ -16,7 +16,8 @@ from torch.distributions import Distribution
 
 from framework.best_and_worst import best_and_worst, draw_best_and_worst
 from framework.canvas import new_figure, save, write_title
-from framework.coding import Coded, decode, encode, evaluating, is_discrete
+from framework.coding import Coded, decode, encode, evaluating
+from framework.discrete import is_discrete
 from framework.interpolations import PAIRS, draw_lines, draw_surface, lines, surface
 from framework.labels import one_of_each, spread
 from framework.latent_plane import SIDE, WIDTH, draw_plane, draw_quantile_plane, quantiles, square
@@ -110,7 +111,7 @@ class _Shown:
 
     @property
     def is_discrete(self) -> bool:
-        return is_discrete(self.first_posterior)
+        return bool(is_discrete(self.first_posterior))
 
     def decode(self, z: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return means of p(x|z) for latents [R, ..., D], all in a row.

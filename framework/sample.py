@@ -17,8 +17,9 @@ from torch import Tensor
 
 from framework.aggregate_posterior import AggregatePosterior
 from framework.canvas import new_figure, save, write_title
-from framework.coding import BATCH, evaluating, is_discrete, likelihoods
+from framework.coding import BATCH, evaluating, likelihoods
 from framework.data import Split
+from framework.discrete import is_discrete
 from framework.errors import OptionError, Problem, RecipeError
 from framework.files import atomic
 from framework.labels import spread

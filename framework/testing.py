@@ -22,6 +22,7 @@ from torch.distributions import Distribution
 
 from framework.baseline_laws import check_baseline as check_baseline
 from framework.decoder import Decoder
+from framework.discrete import is_discrete
 from framework.divergence_laws import check_divergence as check_divergence
 from framework.encoder import Encoder
 from framework.laws import (
@@ -66,7 +67,7 @@ def check_encoder(encoder: Encoder, input_shape: tuple[int, ...], *, latent_dim:
         q: Distribution = encoder(x)
         check_shapes(encoder, q, (BATCH,), (latent_dim,))
         require(
-            q.has_rsample or _is_discrete(q),
+            q.has_rsample or bool(is_discrete(q)),
             encoder,
             "a posterior is reparametrised, or discrete",
             "return a distribution with has_rsample",
@@ -158,7 +159,7 @@ def check_prior(prior: Prior, *, latent_dim: int = 3, encoder: Encoder | None = 
         check_shape(prior, density, (BATCH,), "a log-density of one value an example", "sum over the latent dimensions")
         check_finite(prior, density)
         learned = [parameter for parameter in prior.parameters() if parameter.requires_grad]
-        for leaf in learned if _is_discrete(p) or _is_uniform(p, density) else [z, *learned]:
+        for leaf in learned if is_discrete(p) or _is_uniform(p, density) else [z, *learned]:
             require(
                 reaches(density.sum(), [leaf]),
                 prior,
@@ -213,14 +214,6 @@ def _check_network(
         "normalise by layer or group and not by batch",
     )
     check_state(part, fresh, lambda other: other(inputs).mean)
-
-
-def _is_discrete(q: Distribution) -> bool:
-    try:
-        support: Any = q.support
-    except NotImplementedError:  # torch's answer where a distribution says nothing
-        return False
-    return bool(support.is_discrete)
 
 
 def _reparametrised(q: Distribution) -> Tensor:

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from framework.canvas import new_figure, write_title
-from framework.coding import Coded, is_discrete
-from framework.discrete import OneHotLogits
+from framework.coding import Coded
+from framework.discrete import OneHotLogits, is_discrete
 from framework.distributions import BernoulliLogits
 from framework.tiles import FEWEST, TILE, aspect, draw_tiles, widen
 

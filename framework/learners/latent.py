@@ -15,7 +15,7 @@ from framework.bounds import Bound
 from framework.conditioning import Conditioning, contexts
 from framework.data import Facts, Labelled
 from framework.decoder import Decoder
-from framework.discrete import most_information
+from framework.discrete import code_of, most_information
 from framework.distributions import kl_divergence
 from framework.divergence import Term
 from framework.divergence_checks import objective_of
@@ -183,7 +183,7 @@ class Latent(ExampleLearner):
         return likelihood
 
     def reconstruct(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return E[x'|z] at the posterior's mean.
+        """Return E[x'|z] at the posterior's mean; of discrete latents, at its mode.
 
         Args:
             x: [B, *input_shape].
@@ -195,7 +195,7 @@ class Latent(ExampleLearner):
         Raises:
             ValueError: labels are missing, or of no use.
         """
-        return self.generate(self.posterior(x, labels).mean, labels)
+        return self.generate(code_of(self.posterior(x, labels)), labels)
 
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return E[x|z].

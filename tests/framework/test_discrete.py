@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Independent, OneHotCategorical, kl_divergence
+from torch.distributions import Distribution, Independent, OneHotCategorical, constraints, kl_divergence
 from torch.distributions import RelaxedBernoulli as TorchRelaxedBernoulli
 from torch.distributions import RelaxedOneHotCategorical as TorchRelaxedOneHot
 
 from framework import IncompatibleParts, OptionError
-from framework.discrete import OneHotLogits, check_categories, relaxed, straight_through
-from framework.distributions import BernoulliLogits, DiagonalGaussian, detached
+from framework.discrete import OneHotLogits, check_categories, code_of, is_discrete, relaxed, straight_through
+from framework.distributions import BernoulliLogits, Delta, DiagonalGaussian, detached
 
 
 def logits(*shape: int) -> Tensor:
@@ -120,3 +120,31 @@ def test_a_detached_distribution_is_the_same_without_a_graph() -> None:
     inside = Independent(OneHotCategorical(logits=logits(5, 3, 4).requires_grad_()), 1)
     assert not detached(inside).entropy().requires_grad
     assert inside.entropy().requires_grad
+
+
+@pytest.mark.parametrize(
+    ("q", "code", "discrete"),
+    [
+        (DiagonalGaussian(torch.tensor([[0.4, 2.0]]), torch.zeros(1, 2)), [[0.4, 2.0]], False),
+        (Delta(torch.tensor([[0.4, 2.0]])), [[0.4, 2.0]], False),
+        (BernoulliLogits(torch.tensor([[0.4, -2.0]])), [[1.0, 0.0]], True),
+        (OneHotLogits(torch.tensor([[[0.4, -2.0], [0.0, 1.0]]])), [[1.0, 0.0, 0.0, 1.0]], True),
+    ],
+)
+def test_a_code_is_the_mean_or_of_discrete_latents_the_mode(
+    q: Distribution, code: list[list[float]], discrete: bool
+) -> None:
+    assert is_discrete(q) is discrete
+    assert torch.equal(code_of(q), torch.tensor(code))
+
+
+class Silent(Delta):
+    """A distribution that does not say where it lies."""
+
+    @property
+    def support(self) -> constraints.Constraint:
+        raise NotImplementedError
+
+
+def test_a_distribution_that_says_nothing_is_of_neither() -> None:
+    assert is_discrete(Silent(torch.zeros(1, 2))) is None
