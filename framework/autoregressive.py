@@ -52,19 +52,19 @@ class MaskedNetwork(nn.Module):
 
     Each unit has a degree, the number of leading elements that it may see: i for the i-th input, evenly from 0 to P − 1
     over a hidden layer's units. A hidden unit is connected to what has its degree or a lower one, the i-th output to
-    what has a lower one than i. z comes in at every layer.
+    what has a lower one than i, inputs among it. z comes in at every layer.
 
     Args:
         elements: P.
         condition: D.
-        hidden: units of each hidden layer; without any, each output is linear in the elements before.
+        hidden: units of each hidden layer; without any, the inputs' direct connections to the outputs are all.
         activation: the non-linearity after each hidden layer.
 
     Raises:
         OptionError: a hidden layer has no unit.
 
     Reference: Germain, Gregor, Murray & Larochelle, "MADE: Masked Autoencoder for Distribution Estimation", 2015,
-        equations 8 and 9, https://arxiv.org/abs/1502.03509, with degrees spread evenly instead of drawn.
+        section 4, with the direct connections, https://arxiv.org/abs/1502.03509; degrees are spread evenly, not drawn.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class MaskedNetwork(nn.Module):
         degrees = [inputs, *(torch.linspace(0, elements - 1, units).round() for units in hidden)]
         widening = units_before(activation, 1)
         masks = [after.repeat(widening)[:, None] >= before for before, after in itertools.pairwise(degrees)]
-        masks.append(inputs[:, None] > degrees[-1])
+        masks.append(inputs[:, None] > (torch.cat([degrees[-1], inputs]) if hidden else inputs))
         layers = [MaskedLayer(mask.to(torch.get_default_dtype()), condition) for mask in masks]
         self.layers: Sequence[MaskedLayer] = nn.ModuleList(layers)  # type: ignore[assignment]
         self.activation = activation_layer(activation, -1)
@@ -96,9 +96,14 @@ class MaskedNetwork(nn.Module):
         Returns:
             [*batch, P].
         """
-        for index, (layer, condition) in enumerate(zip(self.layers, conditions, strict=True)):
-            x = F.linear(x if index == 0 else self.activation(x), layer.weight) + condition
-        return x
+        h = x
+        *hidden, output = zip(self.layers, conditions, strict=True)
+        for layer, condition in hidden:
+            h = self.activation(F.linear(h, layer.weight) + condition)
+        layer, condition = output
+        from_hidden, direct = layer.weight.split([layer.weight.shape[1] - x.shape[-1], x.shape[-1]], 1)
+        found = F.linear(x, direct) + condition
+        return found + F.linear(h, from_hidden) if hidden else found
 
     @torch.no_grad()
     def ancestral(self, uniform: Tensor, conditions: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -121,20 +126,21 @@ class MaskedNetwork(nn.Module):
         x = torch.empty(*shape, len(columns), dtype=sums.dtype, device=sums.device)
         probability = torch.empty_like(x)
         for element in range(len(columns)):
-            logit = self._logit(element, sums, weights, conditions)
+            logit = self._logit(x[..., :element], sums, weights, conditions)
             probability[..., element] = torch.sigmoid(logit)
             x[..., element] = (uniform[..., element] < probability[..., element]).to(x.dtype)
             sums += x[..., element, None] * columns[element]
         return x, probability
 
-    def _logit(self, element: int, sums: Tensor, weights: Sequence[Tensor], conditions: Sequence[Tensor]) -> Tensor:
+    def _logit(self, before: Tensor, sums: Tensor, weights: Sequence[Tensor], conditions: Sequence[Tensor]) -> Tensor:
+        element = before.shape[-1]
         if len(weights) == 1:
             return sums[..., element]
         h = sums
         for weight, condition in zip(weights[1:-1], conditions[1:-1], strict=True):
             h = F.linear(self.activation(h), weight) + condition
-        last: Tensor = self.activation(h)
-        return last @ weights[-1][element] + conditions[-1][..., element]
+        seen = torch.cat([self.activation(h), before], -1)
+        return seen @ weights[-1][element, : seen.shape[-1]] + conditions[-1][..., element]
 
 
 class AutoregressiveBernoulli(Distribution):

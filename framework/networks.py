@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from framework.errors import OptionError
 
 PointwiseActivation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh"]
-Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "gated"]
+Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "gated", "maxout"]
+PIECES = 4
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": partial(nn.LeakyReLU, 0.2),  # the slope that critics of the literature have
@@ -33,7 +34,28 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 `gated` is (Wx + b) ⊙ σ(Vx + c): one layer of twice the units, the second half of which gates the first, and so of twice
 the parameters. Reference: Dauphin, Fan, Auli & Grangier, "Language Modeling with Gated Convolutional Networks", 2017,
 equation 1, https://arxiv.org/abs/1612.08083; in autoencoders, Tomczak & Welling, "VAE with a VampPrior", 2018.
+
+`maxout` is the largest of four: a layer of four times the units, cut into four parts that are compared unit by unit.
+Reference: Goodfellow, Warde-Farley, Mirza, Courville & Bengio, "Maxout Networks", 2013, equation 1,
+https://arxiv.org/abs/1302.4389; with four pieces in deep latent Gaussian models, Rezende & Mohamed, 2015, section 6.1.
 """
+
+
+class Maxout(nn.Module):
+    """max_k h_k over the four parts h_k into which a dimension is cut.
+
+    Args:
+        dimension: the one that becomes four times shorter, counted from the end: below zero.
+    """
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__()
+        self.dimension = dimension
+
+    def forward(self, h: Tensor) -> Tensor:
+        pieces: Tensor = h.unflatten(self.dimension, (PIECES, -1))
+        return pieces.amax(self.dimension - 1)
+
 
 ArrayFunction = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 _OF_ARRAYS: dict[type[nn.Module], Callable[[NDArray[Any]], NDArray[Any]]] = {
@@ -182,12 +204,14 @@ def initialize_orthogonally(module: nn.Module, *, gain: float) -> None:
 
 def units_before(activation: Activation, units: int) -> int:
     """Return how many outputs a layer has for an activation that leaves so many units."""
-    return 2 * units if activation == "gated" else units
+    return {"gated": 2, "maxout": PIECES}.get(activation, 1) * units
 
 
 def activation_layer(activation: Activation, dimension: int) -> nn.Module:
     """Return the non-linearity after a layer whose units, or channels, are in this dimension."""
-    return nn.GLU(dimension) if activation == "gated" else _ACTIVATIONS[activation]()
+    if activation == "gated":
+        return nn.GLU(dimension)
+    return Maxout(dimension) if activation == "maxout" else _ACTIVATIONS[activation]()
 
 
 def _check_widths(option: str, widths: Sequence[int], *, fewest: int) -> None:

@@ -35,7 +35,7 @@ def every_vector(elements: int) -> Tensor:
 
 
 @pytest.mark.parametrize("hidden", HIDDEN, ids=str)
-@pytest.mark.parametrize("activation", ["tanh", "gated"])
+@pytest.mark.parametrize("activation", ["tanh", "gated", "maxout"])
 def test_an_output_depends_on_the_elements_before_and_on_no_other(hidden: list[int], activation: str) -> None:
     """The Jacobian of the logits to x is strictly lower triangular; that to z is full."""
     part, z = network(hidden=hidden, activation=activation), latents()
@@ -72,7 +72,7 @@ def test_the_density_is_the_product_of_the_conditionals() -> None:
 
 
 @pytest.mark.parametrize("hidden", [[], [7], [8, 5]], ids=str)
-@pytest.mark.parametrize("activation", ["tanh", "gated"])
+@pytest.mark.parametrize("activation", ["tanh", "gated", "maxout"])
 def test_samples_have_the_frequencies_of_their_probabilities(hidden: list[int], activation: str) -> None:
     p = AutoregressiveBernoulli(network(4, hidden, activation), latents(2), (2, 2))
     probability = p.log_prob(every_vector(4).view(16, 1, 2, 2)).exp()  # [16, 2]

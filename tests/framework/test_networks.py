@@ -99,6 +99,20 @@ def test_gated_layers_are_a_product_of_two() -> None:
     assert transposed_conv(7, (3, 8, 9), [4, 5], activation="gated")(torch.zeros(2, 7)).shape == images.shape
 
 
+def test_maxout_layers_are_the_largest_of_four() -> None:
+    x = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    layer, largest, *rest = mlp(5, [4, 3], 2, activation="maxout")
+    pieces = [x @ w.T + b for w, b in zip(layer.weight.chunk(4), layer.bias.chunk(4), strict=True)]
+    torch.testing.assert_close(largest(layer(x)), torch.stack(pieces).max(0).values)
+    assert nn.Sequential(layer, largest, *rest)(x).shape == (6, 2)
+    images = torch.randn(2, 3, 8, 9, generator=torch.Generator().manual_seed(1))
+    trunk = conv((3, 8, 9), [4, 5], activation="maxout")
+    maps = torch.stack(trunk[0](images).chunk(4, dim=1))
+    torch.testing.assert_close(trunk[1](trunk[0](images)), maps.max(0).values)
+    assert trunk(images).shape == (2, conv_features((3, 8, 9), [4, 5]))
+    assert transposed_conv(7, (3, 8, 9), [4, 5], activation="maxout")(torch.zeros(2, 7)).shape == images.shape
+
+
 def test_a_decoders_trunk_ends_without_activation() -> None:
     trunk = transposed_conv(2, (1, 4, 4), [3, 2])
     assert isinstance(trunk[-1], nn.ConvTranspose2d)
