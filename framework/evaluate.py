@@ -22,7 +22,7 @@ from framework.examined import examined
 from framework.examples import Examples
 from framework.examples_file import read_examples
 from framework.latent_evaluation import SAMPLES, evaluate_latent
-from framework.learner import ExampleLearner, Learner
+from framework.learner import ExampleLearner, Learner, learners
 from framework.learners.latent import Latent
 from framework.learners.policy_gradient import PolicyGradient
 from framework.loading import LoadedRun, Weights, load_run
@@ -186,7 +186,7 @@ def _statistics(played: list[Episode]) -> dict[str, Any]:
 
 def _refuse(learner: Learner, manner: str, options: dict[str, object]) -> None:
     if given := [option for option, value in options.items() if value is not None]:
-        message = f"{type(learner).__name__} {manner}"
+        message = f"learner {learners.name_of(learner)} {manner}"
         raise RecipeError([Problem(message, found=" ".join(given), expected="no such option")])
 
 

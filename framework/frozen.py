@@ -11,7 +11,7 @@ from rich.console import Console
 
 from framework.environment_variable import environment_variable
 from framework.errors import Problem, RecipeError
-from framework.learner import Learner
+from framework.learner import Learner, learners
 from framework.learners.policy_gradient import PolicyGradient
 from framework.loading import load_run
 from framework.prepare import prepare
@@ -88,5 +88,5 @@ def _is_recipe(path: Path) -> bool:
 def _policy_gradient(learner: Learner, path: Path) -> PolicyGradient:
     if isinstance(learner, PolicyGradient):
         return learner
-    found, message = f"learner {type(learner).__name__}", f"{path}: no estimator of a policy's gradient"
+    found, message = f"learner: {learners.name_of(learner)}", f"{path}: no estimator of a policy's gradient"
     raise RecipeError([Problem(message, found=found, expected="learner: policy_gradient")])

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch.distributions import Distribution, Independent, constraints
 
-from framework.baseline import Baseline, FittedBaseline, Samples
+from framework.baseline import Baseline, FittedBaseline, Samples, baselines
 from framework.data import Facts
 from framework.discrete import categories_of, is_discrete, relaxed
 from framework.distributions import Delta, detached
@@ -89,7 +89,7 @@ def kind_misfits(q: Distribution, p: Distribution) -> Iterator[OptionError]:
     if mine != other or categories_of(q) != categories_of(p):
         yield OptionError(
             "prior",
-            found=f"{_values(p)}, with a posterior of {_values(q)}",
+            found=f"{_values(p)}, with {_posterior(q)}",
             expected="a prior of what the posterior is of",
             write=f"prior: {_prior_for(q)}",
         )
@@ -100,6 +100,10 @@ def _values(distribution: Distribution) -> str:
     if categories is not None:
         return f"one-hot variables of {categories} categories"
     return "bits" if is_discrete(distribution) else "real numbers"
+
+
+def _posterior(q: Distribution) -> str:
+    return "a deterministic posterior" if isinstance(q, Delta) else f"a posterior of {_values(q)}"
 
 
 def _prior_for(q: Distribution) -> str:
@@ -132,7 +136,7 @@ def bound_misfits(draws: Draws, objective: Objective, q: Distribution) -> Iterat
             write="bound: elbo",
         )
     if not q.has_rsample or isinstance(q, Delta) or estimator != "pathwise":
-        found = f"{bound} with {type(q).__name__} and estimator: {estimator}"
+        found = f"{bound} with {_posterior(q)} and estimator: {estimator}"
         expected = "a posterior with a density and a reparametrised draw, and estimator: pathwise"
         yield OptionError("bound", found=found, expected=expected, write="bound: elbo")
     elif bound == "dreg" and _stays_attached(q):
@@ -157,7 +161,7 @@ def draw_misfits(draws: Draws, q: Distribution) -> Iterator[OptionError]:
         expected = "a posterior with a density, or estimator: pathwise"
         yield OptionError("estimator", found="score_function of a deterministic posterior", expected=expected)
     if estimator == "straight_through" and q.has_rsample:
-        found = f"straight_through of a {type(q).__name__}, which is reparametrised"
+        found = f"straight_through with {_posterior(q)}, which is reparametrised"
         yield OptionError("estimator", found=found, expected="pathwise", write="estimator: pathwise")
     relaxes = estimator == "pathwise" and not q.has_rsample
     if relaxes and temperature is None:
@@ -175,7 +179,7 @@ def draw_misfits(draws: Draws, q: Distribution) -> Iterator[OptionError]:
     if temperature is None:
         return
     if not relaxes:
-        found = f"set, with {type(q).__name__} and estimator: {estimator}"
+        found = f"set, with {_posterior(q)} and estimator: {estimator}"
         yield OptionError("temperature", found=found, expected="null: only relaxed draws of discrete latents have one")
     elif lowest(temperature) <= 0:
         yield OptionError("temperature", found=f"{lowest(temperature):g}", expected="a number above 0")
@@ -192,7 +196,7 @@ def baseline_misfits(baseline: Baseline | None, draws: Draws, facts: Facts) -> I
     if samples < baseline.fewest_samples:
         yield OptionError(
             "samples",
-            found=f"{samples} with {type(baseline).__name__}",
+            found=f"{samples} with {baselines.name_of(baseline)}",
             expected=f"{baseline.fewest_samples} or more: it says nothing about fewer",
             write=f"samples: {baseline.fewest_samples}",
         )
@@ -214,7 +218,7 @@ def microbatch_misfits(baseline: Baseline | None, share: Share) -> list[OptionEr
     return [
         OptionError(
             "baseline",
-            found=f"{type(baseline).__name__}, which keeps statistics of whole batches, with trainer.microbatch",
+            found=f"{baselines.name_of(baseline)}, which keeps statistics of whole batches, with trainer.microbatch",
             expected="a baseline that keeps none, such as leave_one_out, or whole batches",
             write="trainer.microbatch: null",
         )

@@ -16,7 +16,7 @@ from framework.environment import Environment
 from framework.errors import IncompatibleParts, OptionError
 from framework.learner import Loss, register_learner
 from framework.optimizer import Optimizer
-from framework.policy import Policy
+from framework.policy import Policy, policies
 from framework.randomness import Keys
 from framework.rollout import Rollout
 from framework.schedule import Counters
@@ -191,7 +191,7 @@ class ActionValue(Agent):
             yield OptionError("environment.independent", found=False, expected=expected, write="independent: true")
         if not self.policy.explores_values:
             expected = "a rule for exploring, such as epsilon_greedy"
-            yield OptionError("policy", found=type(self.policy).__name__, expected=expected)
+            yield OptionError("policy", found=policies.name_of(self.policy), expected=expected)
         for option in ("normalize_observation", "normalize_reward"):
             if getattr(environment, option):
                 expected = "false: the learner is a table of the rewards as they are"

@@ -20,7 +20,7 @@ from framework.learner import Loss, register_learner
 from framework.masked import over_runs, standardised, sum_over
 from framework.normalization import ReturnScaler, RunningNormalizer
 from framework.optimizer import Optimizer
-from framework.policy import Policy
+from framework.policy import Policy, policies
 from framework.randomness import Keys
 from framework.returns import generalized_advantages, returns_to_go
 from framework.rollout import Rollout
@@ -349,7 +349,7 @@ class PolicyGradient(Agent):
             expected = "a baseline that is fitted: nothing else has a loss"
             yield OptionError("baseline_weight", found=self.baseline_weight, expected=expected)
         if self.baseline is not None and self.environment.num_envs < self.baseline.fewest_samples:
-            found, fewest = f"{type(self.baseline).__name__} with one environment", self.baseline.fewest_samples
+            found, fewest = f"{baselines.name_of(self.baseline)} with one environment", self.baseline.fewest_samples
             expected = f"{fewest} environments or more: it compares them with each other"
             yield OptionError("baseline", found=found, expected=expected, write=f"environment.num_envs={fewest}")
         if self.update.sums_episodes and self.minibatches > 1:
@@ -363,7 +363,7 @@ class PolicyGradient(Agent):
             yield OptionError("update.minibatches", found=self.minibatches, expected=expected)
         if self.policy.explores_values:
             expected = "a policy of observations: rules for exploring are for the learner action_value"
-            yield OptionError("policy", found=type(self.policy).__name__, expected=expected)
+            yield OptionError("policy", found=policies.name_of(self.policy), expected=expected)
         if self.environment.independent:
             yield from self._shared_parameters()
 

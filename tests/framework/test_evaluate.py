@@ -144,7 +144,9 @@ def test_the_weights_can_be_chosen(digits: Path) -> None:
 
 
 def test_what_is_for_agents_is_refused_for_others(digits: Path) -> None:
-    message = r"Latent learns from examples, and is judged on the test set: it plays no episodes\n +found: +--episodes"
+    message = (
+        r"learner latent learns from examples, and is judged on the test set: it plays no .*\n +found: +--episodes"
+    )
     with pytest.raises(RecipeError, match=message):
         evaluate(digits, episodes=3, sampled=True)
     with pytest.raises(RecipeError, match=r"found: +--sampled\n"):
@@ -152,7 +154,7 @@ def test_what_is_for_agents_is_refused_for_others(digits: Path) -> None:
 
 
 def test_what_is_for_examples_is_refused_for_agents(cartpole: Path) -> None:
-    message = r"PolicyGradient plays whole episodes, and has no examples\n +found: +--data --samples\n"
+    message = r"learner policy_gradient plays whole episodes, and has no examples\n +found: +--data --samples\n"
     with pytest.raises(RecipeError, match=message):
         evaluate(cartpole, data="test", samples=3)
 

@@ -312,7 +312,7 @@ def test_what_two_processes_refuse_before_anything_is_written(recipe: Path, enco
             [*BITS, "baseline=moving_average", "trainer.microbatch=16"],
             "baseline",
             "this value is refused\n"
-            "       found:    MovingAverage, which keeps statistics of whole batches, with trainer.microbatch\n"
+            "       found:    moving_average, which keeps statistics of whole batches, with trainer.microbatch\n"
             "       expected: a baseline that keeps none, such as leave_one_out, or whole batches\n"
             "       write:    trainer.microbatch: null",
         ),

@@ -374,7 +374,7 @@ def test_misfits_are_named_with_what_to_write() -> None:
     space = Environment(**lake)
     softmax = TabularSoftmax(observation_space=space.observation_space, action_space=space.action_space)
     assert misfits(lake, policy=softmax) == [
-        "policy: expected a rule for exploring, such as epsilon_greedy, found TabularSoftmax"
+        "policy: expected a rule for exploring, such as epsilon_greedy, found tabular_softmax"
     ]
     assert misfits({**lake, "normalize_reward": True}) == [
         "environment.normalize_reward: expected false: the learner is a table of the rewards as they are, found true; "
