@@ -52,12 +52,14 @@ class MaskedNetwork(nn.Module):
 
     Each unit has a degree, the number of leading elements that it may see: i for the i-th input, evenly from 0 to P − 1
     over a hidden layer's units. A hidden unit is connected to what has its degree or a lower one, the i-th output to
-    what has a lower one than i, inputs among it. z comes in at every layer.
+    what has a lower one than i: units of the last hidden layer, and inputs, by direct connections. z comes in at every
+    layer.
 
     Args:
         elements: P.
         condition: D.
-        hidden: units of each hidden layer; without any, the inputs' direct connections to the outputs are all.
+        hidden: units of each hidden layer; without any there are direct connections alone, and each output is linear in the
+            elements before.
         activation: the non-linearity after each hidden layer.
 
     Raises:
@@ -133,6 +135,7 @@ class MaskedNetwork(nn.Module):
         return x, probability
 
     def _logit(self, before: Tensor, sums: Tensor, weights: Sequence[Tensor], conditions: Sequence[Tensor]) -> Tensor:
+        """Return the logit of element i, [*batch], from x_1 … x_{i−1}, [*batch, i − 1], and the first layer's sums."""
         element = before.shape[-1]
         if len(weights) == 1:
             return sums[..., element]

@@ -96,10 +96,12 @@ def kind_misfits(q: Distribution, p: Distribution) -> Iterator[OptionError]:
 
 
 def _values(distribution: Distribution) -> str:
-    categories = categories_of(distribution)
+    categories, discrete = categories_of(distribution), is_discrete(distribution)
     if categories is not None:
         return f"one-hot variables of {categories} categories"
-    return "bits" if is_discrete(distribution) else "real numbers"
+    if discrete is None:
+        return "values that it does not tell"
+    return "bits" if discrete else "real numbers"
 
 
 def _posterior(q: Distribution) -> str:

@@ -20,7 +20,7 @@ from framework.errors import OptionError
 
 PointwiseActivation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh"]
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "gated", "maxout"]
-PIECES = 4
+_PIECES = 4  # of a maxout unit, as in the experiments of Rezende & Mohamed, 2015
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": partial(nn.LeakyReLU, 0.2),  # the slope that critics of the literature have
@@ -35,17 +35,18 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 the parameters. Reference: Dauphin, Fan, Auli & Grangier, "Language Modeling with Gated Convolutional Networks", 2017,
 equation 1, https://arxiv.org/abs/1612.08083; in autoencoders, Tomczak & Welling, "VAE with a VampPrior", 2018.
 
-`maxout` is the largest of four: a layer of four times the units, cut into four parts that are compared unit by unit.
+`maxout` is the largest of several: a layer of so many times the units, cut into parts that are compared unit by unit.
 Reference: Goodfellow, Warde-Farley, Mirza, Courville & Bengio, "Maxout Networks", 2013, equation 1,
-https://arxiv.org/abs/1302.4389; with four pieces in deep latent Gaussian models, Rezende & Mohamed, 2015, section 6.1.
+https://arxiv.org/abs/1302.4389; in deep latent Gaussian models, Rezende & Mohamed, "Variational Inference with
+Normalizing Flows", 2015, section 6.2, https://arxiv.org/abs/1505.05770.
 """
 
 
 class Maxout(nn.Module):
-    """max_k h_k over the four parts h_k into which a dimension is cut.
+    """max_k h_k over the equal parts h_k into which a dimension is cut, [..., K · units, ...] → [..., units, ...].
 
     Args:
-        dimension: the one that becomes four times shorter, counted from the end: below zero.
+        dimension: the one that is cut, counted from the end: −1 for units, −3 for channels.
     """
 
     def __init__(self, dimension: int) -> None:
@@ -53,7 +54,7 @@ class Maxout(nn.Module):
         self.dimension = dimension
 
     def forward(self, h: Tensor) -> Tensor:
-        pieces: Tensor = h.unflatten(self.dimension, (PIECES, -1))
+        pieces: Tensor = h.unflatten(self.dimension, (_PIECES, -1))
         return pieces.amax(self.dimension - 1)
 
 
@@ -204,7 +205,7 @@ def initialize_orthogonally(module: nn.Module, *, gain: float) -> None:
 
 def units_before(activation: Activation, units: int) -> int:
     """Return how many outputs a layer has for an activation that leaves so many units."""
-    return {"gated": 2, "maxout": PIECES}.get(activation, 1) * units
+    return {"gated": 2, "maxout": _PIECES}.get(activation, 1) * units
 
 
 def activation_layer(activation: Activation, dimension: int) -> nn.Module:

@@ -366,6 +366,20 @@ MUTATIONS = [
         _OF_DISCRETE,
     ),
     Mutation(
+        "an autoregressive network without its direct connections",
+        "framework/autoregressive.py",
+        "return found + F.linear(h, from_hidden) if hidden else found",
+        "return condition + F.linear(h, from_hidden) if hidden else found",
+        "tests/framework/test_autoregressive.py",
+    ),
+    Mutation(
+        "an element sees itself",
+        "framework/autoregressive.py",
+        "masks.append(inputs[:, None] > (",
+        "masks.append(inputs[:, None] >= (",
+        "tests/framework/test_autoregressive.py",
+    ),
+    Mutation(
         "the score function's factor not held constant",
         _ESTIMATORS,
         "return (weight * (cost - baseline)).detach() * log_prob",

@@ -37,17 +37,15 @@ def every_vector(elements: int) -> Tensor:
 @pytest.mark.parametrize("hidden", HIDDEN, ids=str)
 @pytest.mark.parametrize("activation", ["tanh", "gated", "maxout"])
 def test_an_output_depends_on_the_elements_before_and_on_no_other(hidden: list[int], activation: str) -> None:
-    """The Jacobian of the logits to x is strictly lower triangular; that to z is full."""
+    """The Jacobian of the logits to x is strictly lower triangular, and full there; that to z is full."""
     part, z = network(hidden=hidden, activation=activation), latents()
 
     def logits(x: Tensor, z: Tensor) -> Tensor:
         return part.logits(x, part.conditions(z))
 
     to_x, to_z = torch.autograd.functional.jacobian(logits, (torch.rand(6, dtype=torch.float64), z))
-    assert not to_x.triu().any()
     assert to_z.all()
-    if hidden in ([], [40]):  # as many degrees as elements: nothing before is left out
-        assert (to_x != 0).equal(torch.ones(6, 6).tril(-1).bool())
+    assert (to_x != 0).equal(torch.ones(6, 6).tril(-1).bool())  # by the direct connections at least
 
 
 @pytest.mark.parametrize("hidden", HIDDEN, ids=str)
@@ -87,8 +85,10 @@ def test_samples_have_the_frequencies_of_their_probabilities(hidden: list[int], 
         assert ((found - probability[:, row]).abs() < 4.5 * error + 1e-4).all()  # of 32 frequencies
 
 
-def test_a_sample_is_drawn_by_the_conditionals_of_one_pass() -> None:
-    part = network(activation="gated")
+@pytest.mark.parametrize("hidden", HIDDEN, ids=str)
+@pytest.mark.parametrize("activation", ["tanh", "gated", "maxout"])
+def test_a_sample_is_drawn_by_the_conditionals_of_one_pass(hidden: list[int], activation: str) -> None:
+    part = network(hidden=hidden, activation=activation)
     uniform = torch.rand(5, 3, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     conditions = part.conditions(latents(3))
     x, probability = part.ancestral(uniform, conditions)

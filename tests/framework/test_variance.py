@@ -220,5 +220,5 @@ def test_of_a_run_the_figure_goes_into_its_figures(tmp_path: Path) -> None:
 def test_a_recipe_without_a_policy_gradient_ends_with_2(tmp_path: Path) -> None:
     result = fw("variance", str(written(tmp_path, DIGITS)))
     assert result.exit_code == 2
-    assert "no estimator of a policy's gradient\n       found:    learner Latent\n" in result.stderr
+    assert "no estimator of a policy's gradient\n       found:    learner: latent\n" in result.stderr
     assert "       expected: learner: policy_gradient\n" in result.stderr

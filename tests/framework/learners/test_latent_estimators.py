@@ -268,18 +268,28 @@ REFUSED = [
         {"bound": "iwae", "divergences": {"kl": Term(KL())}},
         "bound: expected a posterior with a density",
     ),
-    ("bernoulli", {"bound": "iwae", "temperature": 0.5}, "bound: expected a posterior with a density and a reparam"),
+    (
+        "bernoulli",
+        {"bound": "iwae", "temperature": 0.5},
+        "bound: expected a posterior with a density and a reparametrised draw, and estimator: pathwise, "
+        "found iwae with a posterior of bits and estimator: pathwise",
+    ),
     ("gaussian", {"samples": 5}, "samples: expected 1: more are for an importance-weighted bound"),
     ("gaussian", {"samples": 0}, "samples: expected 1 or more, found 0"),
     ("deterministic", {"estimator": "score_function"}, "estimator: expected a posterior with a density"),
     (
         "gaussian",
         {"estimator": "straight_through"},
-        "estimator: expected pathwise, found straight_through with a posterior of",
+        "estimator: expected pathwise, found straight_through with a posterior of real numbers, which is reparametrised",
     ),
     ("bernoulli", {}, "temperature: expected the temperature of the relaxed draws, above 0, found none"),
     ("bernoulli", {"temperature": 0.0}, "temperature: expected a number above 0, found 0"),
-    ("gaussian", {"temperature": 0.5}, "temperature: expected null: only relaxed draws"),
+    (
+        "gaussian",
+        {"temperature": 0.5},
+        "temperature: expected null: only relaxed draws of discrete latents have one, "
+        "found set, with a posterior of real numbers and estimator: pathwise",
+    ),
     ("gaussian", {"baseline": MovingAverage()}, "baseline: expected null: only the score function has a baseline"),
     (
         "bernoulli",
