@@ -58,8 +58,8 @@ class MaskedNetwork(nn.Module):
     Args:
         elements: P.
         condition: D.
-        hidden: units of each hidden layer; without any there are direct connections alone, and each output is linear in the
-            elements before.
+        hidden: units of each hidden layer; without any there are direct connections alone, and each output is linear
+            in the elements before.
         activation: the non-linearity after each hidden layer.
 
     Raises:

@@ -81,7 +81,7 @@ def information(batches: Sequence[tuple[Distribution, Tensor]], p: Distribution,
     log_p = p.log_prob(z).double()  # [N]
     posteriors = [q for q, _ in batches]
     gaussian = joined(posteriors)
-    log_q = aggregate_log_density(posteriors if gaussian is None else [gaussian], z, track)  # [N]
+    log_q = aggregate_log_density(posteriors if gaussian is None else [gaussian], z, track, own=own)  # [N]
     infinite = kl_is_infinite(posteriors[0], p)  # as the samples will show
     exact = [None if infinite else closed_form_kl(q, p) for q in posteriors]
     kl = own - log_p if exact[0] is None else torch.cat([one.double() for one in exact if one is not None])  # [N]
@@ -116,7 +116,8 @@ def bounds(batches: Sequence[tuple[Distribution, Tensor]]) -> tuple[Estimate | N
         if len(z) < max(size, 2):
             continue
         pairs = torch.cat([_pairs(q, rows) for rows in z.split(_rows([q], z))])  # [M, M]: log q(z_i|x_j) in row i
-        own = pairs.diagonal()  # [M]
+        own = q.log_prob(z).double()  # [M]; see `aggregate_log_density`
+        pairs.diagonal().copy_(own)
         lower.append((own - pairs.logsumexp(1)).mean() + math.log(size))
         others = pairs.masked_fill(torch.eye(size, dtype=torch.bool, device=z.device), -torch.inf)
         upper.append((own - others.logsumexp(1)).mean() + math.log(size - 1))
@@ -134,20 +135,32 @@ def joined(posteriors: Sequence[Distribution]) -> DiagonalGaussian | None:
     return DiagonalGaussian(mean, torch.cat([q.log_scale.expand_as(q.mean) for q in gaussians]))
 
 
-def aggregate_log_density(posteriors: Sequence[Distribution], z: Tensor, track: Track = at_once) -> Tensor:
+def aggregate_log_density(
+    posteriors: Sequence[Distribution], z: Tensor, track: Track = at_once, *, own: Tensor | None = None
+) -> Tensor:
     """Return log q(z) = log 1/N Σ_n q(z|x_n), of the mixture of all N posteriors, [R] nats, float64.
 
     Args:
         posteriors: q(z|x) in one part or several, N in all.
         z: [R, D].
         track: shows how far it is.
+        own: log q(z_n|x_n), [N], where z_n is drawn from the n-th posterior: of very narrow ones it is the term that a
+            product of matrices loses to rounding.
     """
     count = sum(q.batch_shape[0] for q in posteriors)
+    size = _rows(posteriors, z)
     parts = []
-    for rows in track(z.split(_rows(posteriors, z)), "q(z)"):
+    for first in track(range(0, len(z), size), "q(z)"):
+        rows = z[first : first + size]
         total = z.new_full((len(rows),), -torch.inf, dtype=torch.float64)
+        offset = first  # from a row to the column of its own posterior in this part
         for q in posteriors:
-            total = torch.logaddexp(total, _pairs(q, rows).logsumexp(1))
+            pairs = _pairs(q, rows)
+            if own is not None:
+                diagonal, start = pairs.diagonal(offset), first + max(0, -offset)
+                diagonal.copy_(own[start : start + len(diagonal)])
+                offset -= pairs.shape[1]
+            total = torch.logaddexp(total, pairs.logsumexp(1))
         parts.append(total - math.log(count))
     return torch.cat(parts)
 

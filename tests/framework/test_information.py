@@ -98,6 +98,8 @@ def test_a_mixture_in_one_product_is_the_sum_of_its_densities() -> None:
     assert torch.allclose(aggregate_log_density([q], z), expected, rtol=0, atol=1e-8)
     parts = [DiagonalGaussian(mean[rows], log_scale[rows]) for rows in torch.arange(300).split(70)]
     assert torch.allclose(aggregate_log_density(parts, z), expected, rtol=0, atol=1e-8)
+    own = plain.log_prob(z.double())
+    assert torch.allclose(aggregate_log_density(parts, z, own=own), expected, rtol=0, atol=1e-8)
     # A family that is not known as Gaussian goes pair by pair, in float32.
     other = Independent(Normal(mean, log_scale.exp(), validate_args=False), 1, validate_args=False)
     assert torch.allclose(aggregate_log_density([other], z), expected, rtol=0, atol=1e-3)
@@ -191,3 +193,20 @@ def test_the_pairs_of_a_batch_take_no_more_memory_than_others(
     monkeypatch.setattr(module, "_pairs", lambda q, z: rows.append(len(z)) or whole(q, z))
     bounds(batches[:1])
     assert max(rows) == 7
+
+
+@pytest.mark.parametrize("sigma", [1e-5, 1e-8, 1e-11])
+@pytest.mark.parametrize("pairs", [200, 7 * 200, module.PAIRS])
+def test_of_very_narrow_posteriors_the_information_is_log_n(
+    sigma: float, pairs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their own terms cancel to nothing in a product of matrices, however many rows it has."""
+    monkeypatch.setattr(module, "PAIRS", pairs)
+    generator = torch.Generator().manual_seed(0)
+    mean = 30 * torch.randn(200, 4, generator=generator, dtype=torch.float64)
+    q = DiagonalGaussian(mean, torch.full_like(mean, math.log(sigma)))
+    z = mean + sigma * torch.randn(200, 4, generator=generator, dtype=torch.float64)
+    found = information([(q, z)], StandardNormal(4, mean))
+    assert found.mutual_information.value == pytest.approx(math.log(200), abs=1e-6)
+    assert found.lower is not None
+    assert found.lower.value == pytest.approx(math.log(200), abs=1e-6)

@@ -280,7 +280,8 @@ REFUSED = [
     (
         "gaussian",
         {"estimator": "straight_through"},
-        "estimator: expected pathwise, found straight_through with a posterior of real numbers, which is reparametrised",
+        "estimator: expected pathwise, "
+        "found straight_through with a posterior of real numbers, which is reparametrised",
     ),
     ("bernoulli", {}, "temperature: expected the temperature of the relaxed draws, above 0, found none"),
     ("bernoulli", {"temperature": 0.0}, "temperature: expected a number above 0, found 0"),
