@@ -301,7 +301,7 @@ right.yaml:4:1: policy.action_space: this value is refused
 right.yaml:4:1: policy: this value is refused
    4 | policy: {name: epsilon_greedy, epsilon: 0.1}
      | ^^^^^^
-       found:    EpsilonGreedy
+       found:    epsilon_greedy
        expected: a policy of observations: rules for exploring are for the learner action_value
 
 1 problem found; nothing was trained.
@@ -510,7 +510,7 @@ right.yaml:3:1: environment.max_episode_steps: a rollout of whole episodes ends 
 right.yaml:4:9: policy: this value is refused
    4 | policy: tabular_softmax
      |         ^^^^^^^^^^^^^^^
-       found:    TabularSoftmax
+       found:    tabular_softmax
        expected: a rule for exploring, such as epsilon_greedy
 
 1 problem found; nothing was trained.
