@@ -34,7 +34,7 @@ COLUMNS = {
     "nll_dynamic": ("NLL", "{:.2f}"),
     "elbo_dynamic": ("ELBO", "{:.1f}"),
     "reconstruction_dynamic": ("reconstruction", "{:.1f}"),
-    "kl_posterior_prior": ("KL(q(z|x)‖p)", "{:.1f}"),
+    "kl_posterior_prior": ("KL(q(z\\|x)‖p)", "{:.1f}"),
     "mutual_information": ("I(x;z) ≥", "{:.2f}"),
     "kl_aggregate_prior": ("KL(q(z)‖p) ≤", "{:.1f}"),
     "kl_dimension_wise": ("Σ KL(q(z_j)‖p)", "{:.2f}"),
@@ -93,7 +93,7 @@ def table(rows: dict[Setting, dict[str, Any]], arguments: argparse.Namespace) ->
     lines = [f"| {' | '.join(heads)} |", f"| {' | '.join('---' for _ in heads)} |"]
     for (alpha, lambda_, kernel), numbers in rows.items():
         cells = [f"{alpha:g}", str(lambda_), kernel if alpha + lambda_ > 1 else "–"]
-        cells += [written.format(numbers[name]) for name, (_, written) in COLUMNS.items()]
+        cells += [written.format(numbers[name]).replace("-", "−") for name, (_, written) in COLUMNS.items()]
         lines.append(f"| {' | '.join(cells)} |")
     return HEAD.format(epochs=arguments.epochs, samples=arguments.samples) + "\n".join(lines) + "\n"
 
