@@ -277,6 +277,18 @@ def _sum_event(values: Tensor, event_dimensions: int) -> Tensor:
     return values.flatten(-event_dimensions).sum(-1) if event_dimensions else values
 
 
+def matching_draws(p: Distribution, z: Tensor) -> Tensor:
+    """Return as many draws of the prior as there are latents, [B, D], for a divergence that compares samples.
+
+    A learned prior gets a gradient through them where it can be reparametrised.
+
+    Args:
+        p: batch shape (), event shape [D].
+        z: [B, D].
+    """
+    return p.rsample(z.shape[:1]) if p.has_rsample else p.sample(z.shape[:1])
+
+
 def detached(distribution: Distribution) -> Distribution:
     """Return the same distribution with parameters that have no graph.
 

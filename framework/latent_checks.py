@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch.distributions import Distribution, Independent, constraints
+from torch.distributions import Distribution, constraints
 
 from framework.baseline import Baseline, FittedBaseline, Samples, baselines
 from framework.data import Facts
@@ -68,10 +68,9 @@ def shape_misfits(
         found = f"examples of shape {list(likelihood.event_shape)}"
         yield OptionError("decoder", found=found, expected=f"the data's {list(facts.input_shape)}")
     elif facts.values == "real" and support_of_a_value(likelihood) in (constraints.boolean, constraints.unit_interval):
-        base = likelihood.base_dist if isinstance(likelihood, Independent) else likelihood
         yield OptionError(
             "decoder.likelihood",
-            found=f"{type(base).__name__} on data outside [0, 1]",
+            found="one on [0, 1], and data outside it",
             expected="a likelihood on the real line, or data scaled to [0, 1]",
             write="likelihood: gaussian",
         )

@@ -31,6 +31,7 @@ from framework.distributions import (
     StandardNormal,
     closed_form_kl,
     kl_divergence,
+    matching_draws,
 )
 
 TOLERANCE = {torch.float64: {"rtol": 1e-12, "atol": 1e-12}, torch.float32: {"rtol": 1e-5, "atol": 1e-5}}
@@ -279,3 +280,13 @@ def test_a_closed_form_that_is_registered_later_is_used() -> None:
     assert closed_form_kl(Late(point, point), p) is None
     torch.distributions.register_kl(Late, MixtureSameFamily)(lambda q, p: q.mean.sum(-1))
     assert torch.equal(closed_form_kl(Late(point, point), p), torch.zeros(2))
+
+
+def test_draws_that_match_latents_carry_a_gradient_to_a_prior_that_can_be_reparametrised() -> None:
+    mean, z = torch.zeros(3, requires_grad=True), numbers(4, 3, dtype=torch.float32)
+    moved = matching_draws(DiagonalGaussian(mean, torch.zeros(3)), z)
+    (gradient,) = torch.autograd.grad(moved.sum(), mean)
+    assert torch.equal(gradient, torch.full((3,), 4.0))
+    bits = matching_draws(BernoulliLogits(mean), z)
+    assert bits.shape == (4, 3)
+    assert not bits.requires_grad

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from framework import Divergence, register_divergence
+from framework.distributions import matching_draws
 
 
 @register_divergence("jensen_shannon")
@@ -57,9 +58,7 @@ class JensenShannon(Divergence):
     estimator = "Monte Carlo, q(z) the mixture of the batch's posteriors"
 
     def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
-        # A learned prior gets a gradient where torch can give one; N(0, I) draws the same numbers either way.
-        draw = p.rsample if p.has_rsample else p.sample
-        w = draw(z.shape[:1])  # [B, D]
+        w = matching_draws(p, z)  # [B, D]
         at_z, at_w = (p.log_prob(points) - _log_mixture(q, points) for points in (z, w))  # [B] each: log p/q
         # log q/m = log 2 − log(1 + p/q), and log p/m = log 2 − log(1 + q/p), without the overflow of either ratio
         return math.log(2) - (F.softplus(at_z).mean() + F.softplus(-at_w).mean()) / 2

@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 from torch.utils.checkpoint import checkpoint
 
 from framework import Divergence, OptionError, register_divergence
-from framework.distributions import DiagonalGaussian, StandardNormal
+from framework.distributions import DiagonalGaussian, StandardNormal, matching_draws
 from framework.mmd_of_samples import Kernel, Statistic, mmd_squared
 
 # The set of the WAE authors' implementation, https://github.com/tolstikhin/wae, wae.py, `mmd_penalty`.
@@ -106,9 +106,7 @@ class MMD(Divergence):
                     f"found {type(q).__name__} and {type(p).__name__}; write estimate: sampled"
                 )
             return gaussian_mmd_squared(q.mean, q.variance, self.kernel, self.widths, self.statistic)
-        # A learned prior gets a gradient where torch can give one; N(0, I) draws the same numbers either way.
-        draw = p.rsample if p.has_rsample else p.sample
-        return mmd_squared(z, draw(z.shape[:1]), self.kernel, self.widths, self.statistic)
+        return mmd_squared(z, matching_draws(p, z), self.kernel, self.widths, self.statistic)
 
 
 def gaussian_mmd_squared(

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from framework import Divergence, OptionError, register_divergence
+from framework.distributions import matching_draws
 
 # Each step of the annealing divides the regularisation by this. 2 to 10 need about as many iterations in all.
 _ANNEALING = 4.0
@@ -79,9 +80,7 @@ class Sinkhorn(Divergence):
 
     def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
         """Return S_ε, [], in the unit of z squared."""
-        # A learned prior gets a gradient where torch can give one; N(0, I) draws the same numbers either way.
-        draw = p.rsample if p.has_rsample else p.sample
-        return sinkhorn_divergence(z, draw(z.shape[:1]), self.epsilon, self.tolerance, self.iterations)
+        return sinkhorn_divergence(z, matching_draws(p, z), self.epsilon, self.tolerance, self.iterations)
 
 
 def sinkhorn_divergence(z: Tensor, w: Tensor, epsilon: float, tolerance: float, iterations: int) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from framework import Divergence, OptionError, register_divergence
+from framework.distributions import matching_draws
 
 
 @register_divergence("sliced_wasserstein")
@@ -64,9 +65,7 @@ class SlicedWasserstein(Divergence):
 
     def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
         """Return SW_k^k, [], in the unit of z to the power of k."""
-        # A learned prior gets a gradient where torch can give one; N(0, I) draws the same numbers either way.
-        draw = p.rsample if p.has_rsample else p.sample
-        w = draw(z.shape[:1])  # [B, D]
+        w = matching_draws(p, z)  # [B, D]
         return sliced_wasserstein(z, w, directions(self.projections, z), self.power)
 
 
