@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from framework.errors import NonFiniteError, PluginError, Problem, RecipeError
+from framework.errors import Problem, RecipeError
+from framework.exit_codes import exit_codes, leave
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from framework.prepare import Prepared
     from framework.run import Outcome
     from framework.seeds import Group
-
-# Exit codes, beside 0 for done, 1 for a bug, and 75 for stopped.
-WRONG_RECIPE, INPUT_OUTPUT, NON_FINITE = 2, 74, 76
 
 app = typer.Typer(
     name="fw",
@@ -73,7 +69,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Train a recipe."""
-    with _exit_codes(trains=True):
+    with exit_codes(trains=True):
         if dry_run and json:
             raise RecipeError([Problem("--json prints the result of a run, and --dry-run makes none")])
         if seeds is None and (jobs is not None or into is not None):
@@ -96,7 +92,7 @@ def run(
             if place is None or place.rank == 0:
                 _describe(prepared)
             if place is not None:
-                _leave(0)
+                leave(0)
             return
         _conclude(place, lambda: running.run(prepared, out, _console(), directory), json)
 
@@ -110,7 +106,7 @@ def resume(
     json: Json = False,
 ) -> None:
     """Go on with a run where it was cut off, exactly."""
-    with _exit_codes(trains=True):
+    with exit_codes(trains=True):
         place = _join()
         from framework.resume import prepare_resumption
         from framework.resume import resume as go_on
@@ -125,7 +121,7 @@ def check(
     recipe: RecipePath, overrides: Overrides = None, plugin: Plugins = None, data_dir: DataDirectory = None
 ) -> None:
     """Check a recipe: everything that is wrong with it, in one report."""
-    with _exit_codes(trains=True):
+    with exit_codes(trains=True):
         from framework.show import check_recipe, warnings
 
         checked, _, broken = check_recipe(recipe, overrides or [], plugin or [], _data_directory(data_dir))
@@ -143,7 +139,7 @@ def list_parts(
     ] = None,
 ) -> None:
     """List the parts that recipes can name, or the recipes, with what was measured."""
-    with _exit_codes():
+    with exit_codes():
         if kind in ("recipe", "recipes"):
             from framework.recipe_headers import list_recipes
 
@@ -168,7 +164,7 @@ def show(
     data_dir: DataDirectory = None,
 ) -> None:
     """Show a part's options and documentation, or a recipe resolved and its objective."""
-    with _exit_codes():
+    with exit_codes():
         from framework.show import check_recipe, describe_part, describe_recipe, warnings
 
         if Path(what).suffix in (".yaml", ".yml"):
@@ -206,7 +202,7 @@ def evaluate(
     What is found of a latent-variable model is written to RUN/evaluation.json, and drawn in RUN/figures; of another set
     than test to RUN/evaluation-SET.json and RUN/figures/SET.
     """
-    with _exit_codes():
+    with exit_codes():
         from framework import evaluate as evaluation
 
         found = evaluation.evaluate(
@@ -250,7 +246,7 @@ def sample(
     json: Json = False,
 ) -> None:
     """Sample examples of a latent-variable model: a picture, samples.png, and the arrays, samples.npz."""
-    with _exit_codes():
+    with exit_codes():
         from framework.sample import sample as draw_samples
 
         sampled = draw_samples(
@@ -285,7 +281,7 @@ def watch(
     ] = None,
 ) -> None:
     """Film whole episodes of a run's agent."""
-    with _exit_codes():
+    with exit_codes():
         from framework.watch import watch as film
 
         typer.echo(film(run, episodes=episodes, seed=seed, sampled=sampled, out=out, pictures_per_second=fps))
@@ -310,7 +306,7 @@ def variance(
     json: Json = False,
 ) -> None:
     """Compare policy-gradient estimators, bias and variance, at one frozen state on the same rollouts."""
-    with _exit_codes():
+    with exit_codes():
         from framework.frozen import freeze
         from framework.variance import compare, describe
         from framework.variance_figure import draw_variances
@@ -363,7 +359,7 @@ def _conclude(place: Place | None, train: Callable[[], Outcome], json: bool) -> 
     if json and outcome.directory is not None:
         _echo_json({"run": str(outcome.directory), "summary": outcome.summary})
     if place is not None:
-        _leave(0 if outcome.summary is not None else STOPPED)
+        leave(0 if outcome.summary is not None else STOPPED)
     if outcome.summary is None:
         raise typer.Exit(STOPPED)
 
@@ -402,59 +398,3 @@ def _console() -> Console:
     from rich import console
 
     return console.Console()
-
-
-@contextmanager
-def _exit_codes(*, trains: bool = False) -> Iterator[None]:
-    """Turn what a user can mend into a message and an exit code; anything else is a bug and keeps its traceback.
-
-    Args:
-        trains: whether the command trains, or checks what would be trained: of a wrong recipe it says that nothing was.
-    """
-    try:
-        yield
-    except (Exception, KeyboardInterrupt) as error:
-        if isinstance(error, typer.Exit):
-            raise
-        if "RANK" in os.environ:
-            _end_rank(error, trains)
-        if (end := _end_of(error, trains)) is None:
-            raise
-        typer.echo(end[0], err=True)
-        sys.exit(end[1])
-
-
-def _end_of(error: BaseException, trains: bool) -> tuple[str, int] | None:
-    """Return the message and the exit code of what a user can mend."""
-    if isinstance(error, RecipeError):
-        report = str(error)
-        return f"{report.removesuffix('.')}; nothing was trained." if trains else report, WRONG_RECIPE
-    if isinstance(error, PluginError):
-        return f"a plugin breaks a rule: {error}", WRONG_RECIPE
-    if isinstance(error, NonFiniteError):
-        return f"training stopped: {error}", NON_FINITE
-    if isinstance(error, OSError):
-        return f"input/output: {error}", INPUT_OUTPUT
-    return None
-
-
-def _end_rank(error: BaseException, trains: bool) -> NoReturn:
-    """End one of several processes at once: the others must not wait for it, nor it for them."""
-    from traceback import format_exception
-
-    from framework.distributed import lost_contact
-    from framework.launch import report_failure
-
-    text, code = _end_of(error, trains) or ("".join(format_exception(error)), 1)
-    lost = lost_contact(error)
-    if not report_failure(text, code, lost_contact=lost):
-        typer.echo(text, err=True)
-        time.sleep(lost)  # torchrun names the first process that it sees end, and looks ten times a second
-    _leave(code)
-
-
-def _leave(code: int) -> NoReturn:
-    """End one of several processes without Python's own exit, which a thread of the process group may abort."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)

@@ -40,6 +40,7 @@ MACHINERY = {
         "checkpoint",
         "cli",
         "evaluate",
+        "exit_codes",
         "film",
         "frozen",
         "group_curves",
