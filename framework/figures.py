@@ -27,6 +27,7 @@ from framework.latent_scatter import draw_scatter
 from framework.learner import Learner
 from framework.learners.latent import Latent
 from framework.randomness import Keys, rekey
+from framework.sample_grid import OF_THE_PRIOR, draw_samples
 from framework.tiles import TILE, aspect, draw_tiles, span_of
 
 EXAMPLES = 5_000  # test examples in the scatter
@@ -66,7 +67,8 @@ def draw_latent(learner: Latent, experience: Examples, folder: Path) -> list[Pat
         z = learner.prior().sample(torch.Size((1_000,)))  # [1000, D]
         first = None if told is None else told[: len(inputs)]  # [B]
         reconstructions = learner.reconstruct(inputs, first)  # [B, *input_shape]
-        samples = learner.generate(z[: SAMPLES**2], spread(told, SAMPLES**2))  # [100, *input_shape]
+        labels_of_samples = spread(told, SAMPLES**2)  # [100]
+        samples = learner.generate(z[: SAMPLES**2], labels_of_samples)  # [100, *input_shape]
         plane = None
         if learner.latent_dim == 2 and not is_discrete(learner.posterior(inputs, first)):
             points = square(quantiles()).to(z)  # [400, 2]
@@ -75,7 +77,7 @@ def draw_latent(learner: Latent, experience: Examples, folder: Path) -> list[Pat
     span = span_of(inputs)
     figures = {
         "reconstructions": _reconstructions(inputs, reconstructions, span),
-        "prior_samples": _samples(samples, span),
+        "prior_samples": draw_samples(samples, SAMPLES, span, OF_THE_PRIOR, labels=labels_of_samples),
     }
     finite = means.isfinite().all(1)  # [N]; the rest has no place in the picture
     if finite.any():
@@ -115,12 +117,4 @@ def _reconstructions(inputs: Tensor, outputs: Tensor, span: tuple[float, float])
         draw_tiles(panel, torch.cat([above, blanks, below, blanks]), columns, span)
         panel.set_yticks([0.5, 1.5], ["input", "reconstruction"])
     write_title(panels[0], "Reconstructions", "test examples above, the mean of p(x|z) at the posterior's mean below")
-    return figure
-
-
-def _samples(samples: Tensor, span: tuple[float, float]) -> Figure:
-    figure = new_figure(TILE * SAMPLES + 0.3, TILE * SAMPLES * aspect(samples.shape[1:]) + 0.6)
-    axes = figure.subplots()
-    draw_tiles(axes, samples, SAMPLES, span)
-    write_title(axes, "Prior samples", "means of p(x|z), with z drawn from the prior")
     return figure

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from framework.best_and_worst import best_and_worst, draw_best_and_worst
-from framework.canvas import new_figure, save, write_title
+from framework.canvas import save
 from framework.coding import Coded, decode, encode, evaluating
 from framework.discrete import is_discrete
 from framework.interpolations import PAIRS, draw_lines, draw_surface, lines, surface
@@ -24,7 +24,8 @@ from framework.latent_plane import SIDE, WIDTH, draw_plane, draw_quantile_plane,
 from framework.latent_scatter import draw_scatter
 from framework.learners.latent import Latent
 from framework.randomness import rekey
-from framework.tiles import aspect, draw_tiles, shrink, span_of
+from framework.sample_grid import OF_THE_PRIOR, draw_samples
+from framework.tiles import shrink, span_of
 from framework.traversals import changes, draw_traversals, leading, traversals
 
 POINTS = 5_000  # at most, in the scatter
@@ -133,12 +134,9 @@ class _Shown:
 
 def _samples(shown: _Shown) -> Figure:
     z = shown.learner.prior().sample(torch.Size([SIDE**2]))  # [400, D]
-    decoded = decode(shown.learner, z, spread(shown.told, len(z)))
-    figure = new_figure(WIDTH * SIDE + 0.3, WIDTH * SIDE * aspect(decoded.shape[1:]) + 0.8)
-    axes = figure.subplots()
-    draw_tiles(axes, decoded, SIDE, shown.span)
-    write_title(axes, "Samples", "means of p(x|z), with z drawn from the prior")
-    return figure
+    labels = spread(shown.told, len(z))
+    decoded = decode(shown.learner, z, labels)
+    return draw_samples(decoded, SIDE, shown.span, OF_THE_PRIOR, labels=labels, width=WIDTH)
 
 
 def _manifold(shown: _Shown) -> Figure | None:

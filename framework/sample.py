@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from framework.aggregate_posterior import AggregatePosterior
-from framework.canvas import new_figure, save, write_title
+from framework.canvas import save
 from framework.coding import BATCH, evaluating, likelihoods
 from framework.data import Split
 from framework.discrete import is_discrete
@@ -26,7 +26,8 @@ from framework.labels import spread
 from framework.learners.latent import Latent
 from framework.loading import LoadedRun, Weights, load_run
 from framework.randomness import Keys, permutation, rekey
-from framework.tiles import FEWEST, TILE, aspect, draw_tiles, span_of
+from framework.sample_grid import draw_samples
+from framework.tiles import FEWEST, span_of
 
 From = Literal["prior", "aggregate"]
 
@@ -144,7 +145,9 @@ def sample(
     present = {key: value.cpu().numpy() for key, value in arrays.items() if value is not None}
     with atomic(folder / "samples.npz") as file:
         np.savez(file, allow_pickle=False, **present)
-    figure = _draw(x if given is None else torch.cat([given[0], x]), words, draws=draws, input_first=given is not None)
+    if given is not None:
+        x = torch.cat([given[0], x])
+    figure = _draw(x, labels, words, draws=draws, input_first=given is not None)
     return Sampled(
         figure=save(figure, folder / "samples.png"),
         arrays=folder / "samples.npz",
@@ -242,15 +245,12 @@ def _of_aggregate(
     return torch.from_numpy(fitted.sample(number)).to(like)
 
 
-def _draw(x: Tensor, source: str, *, draws: bool, input_first: bool) -> Figure:
+def _draw(x: Tensor, labels: Tensor | None, source: str, *, draws: bool, input_first: bool) -> Figure:
     shown = x[: MOST_SHOWN + input_first]
-    columns = max(FEWEST, math.ceil(math.sqrt(len(shown))))
-    rows = -(-len(shown) // columns)
-    figure = new_figure(TILE * columns + 0.3, TILE * rows * aspect(x.shape[1:]) + 0.8)
-    axes = figure.subplots()
-    draw_tiles(axes, shown, columns, span_of(shown))
     what = "draws" if draws else "means"
     first = "the input, and " if input_first else ""
     few = f", the first {MOST_SHOWN}" if len(shown) < len(x) else ""
-    write_title(axes, "Samples", f"{first}{what} of p(x|z), z of {source}{few}")
-    return figure
+    subtitle = f"{first}{what} of p(x|z), z of {source}{few}"
+    columns = max(FEWEST, math.ceil(math.sqrt(len(shown))))
+    named = None if labels is None or input_first else labels[: len(shown)]
+    return draw_samples(shown, columns, span_of(shown), subtitle, labels=named)

@@ -186,6 +186,8 @@ def test_a_conditional_learner_is_told_the_labels(figures: dict[str, Figure], tm
     corners = shown(figures["interpolation_grid"], 20, 20)[[0, 0, 19, 19], [0, 19, 0, 19]]
     rows = torch.tensor([0, 4, 8, 12])
     np.testing.assert_allclose(corners, expected(learner, code[rows], examples, labels[rows]), atol=1e-5)
+    named = [label.get_text() for label in figures["samples"].axes[0].get_yticklabels()]
+    assert named == [str(row // 5) for row in range(20)]
 
 
 def test_what_is_not_finite_has_no_place(figures: dict[str, Figure], tmp_path: Path) -> None:
