@@ -13,7 +13,7 @@ counted is training: of a run its `training_seconds`, in which are acting, learn
 (offline) costs; of stable-baselines3 all of `learn`. Building, importing, evaluations and checkpoints are left out.
 Environment steps are decisions: the dummy step after an episode's end does not count.
 
-    pip install "fw[benchmark]"
+    pip install stable-baselines3
     python benchmarks/policy_throughput.py ppo wide reinforce bandit
 """
 

@@ -29,6 +29,7 @@ def importance_weighted_bound(log_weights: Tensor) -> Tensor:
         [B], nats.
 
     Example:
+        >>> import torch
         >>> importance_weighted_bound(torch.tensor([[0.0], [math.log(3.0)]])).exp()  # the mean of 1 and 3
         tensor([2.])
 

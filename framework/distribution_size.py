@@ -18,6 +18,8 @@ def numbers_an_event(distribution: Distribution) -> int:
         distribution: batch shape of one event or more.
 
     Example:
+        >>> import torch
+        >>> from framework import CategoricalPixels
         >>> numbers_an_event(CategoricalPixels(torch.zeros(5, 256, 28, 28), event_dimensions=2))
         200704
     """

@@ -25,6 +25,7 @@ class Estimate:
         """Return the mean of independent numbers [N], with s/√N, s their standard deviation.
 
         Example:
+            >>> import torch
             >>> Estimate.of_mean(torch.tensor([1.0, 2.0, 3.0]))
             Estimate(value=2.0, standard_error=0.5773502691896258)
         """

@@ -63,6 +63,7 @@ def kl_of_factors(q: Distribution, p: Distribution) -> Tensor | None:
         p: batch shape () or [B], event shape [D].
 
     Example:
+        >>> import torch
         >>> q = DiagonalGaussian(torch.tensor([[0.0, 2.0]]), torch.zeros(1, 2))
         >>> kl_of_factors(q, StandardNormal(2, torch.zeros(())))
         tensor([[0., 2.]])

@@ -103,5 +103,5 @@ def _encoder() -> Any:
         return importlib.import_module("imageio_ffmpeg")
     except ImportError as error:
         message = "an MP4 is written by a package that is not installed"
-        found, expected = "no imageio-ffmpeg", "the extra `video`, or a GIF: --out NAME.gif"
-        raise RecipeError([Problem(message, "--out", found, expected, 'pip install "fw[video]"')]) from error
+        found, expected = "no imageio-ffmpeg", "that package, or a GIF: --out NAME.gif"
+        raise RecipeError([Problem(message, "--out", found, expected, "pip install imageio-ffmpeg")]) from error

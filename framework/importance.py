@@ -73,6 +73,7 @@ def importance_sampling(
         ValueError: there is no sample.
 
     Example:
+        >>> from framework import DiagonalGaussian, StandardNormal
         >>> q, p = DiagonalGaussian(torch.zeros(1, 2), torch.zeros(1, 2)), StandardNormal(2, torch.zeros(()))
         >>> found = importance_sampling(q, p, lambda z: torch.zeros(len(z), 1), sample_batches(q, 8, at_once=3))
         >>> round(found.log_likelihood.item(), 6), round(found.effective_samples.item(), 6)

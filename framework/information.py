@@ -36,15 +36,15 @@ class Information:
         mutual_information: I(x;z) of the N examples, from the mixture of all N posteriors; in [0, log N]. Unbiased for
             these examples. For the population that they are from it is too small, since each posterior is a part of the
             mixture that it is compared with: by about E q(z|x)/q(z) / 2N where that is small; near log N it says
-            nothing but that the truth is no smaller. The two of KL(q(z)‖p), and the total correlation, are too large
-            by as much.
+            nothing but that the truth is no smaller. The two of KL(q(z)‖p) are too large by as much.
         lower: the in-batch bound, with the mixture of the M posteriors of a batch; in expectation below I(x;z), and
             never above log M. None where no batch is whole.
         upper: the leave-one-out bound, with the mixture of the M − 1 other posteriors; in expectation above I(x;z).
         aggregate_kl: KL(q(z)‖p(z)) as the mean of log q(z) − log p(z).
         aggregate_kl_by_difference: KL(q(z)‖p(z)) as `kl` − `mutual_information`, of less variance where the first is in
             closed form.
-        total_correlation: TC; None for posteriors that are not diagonal Gaussians.
+        total_correlation: TC; None for posteriors that are not diagonal Gaussians. Biased for the population, either
+            way: too large where each example has a code of its own, too small where latents repeat each other.
         dimension_wise_kl: Σ_j KL(q(z_j)‖p(z_j)); None there, and for a prior that is not a product over the dimensions.
     """
 
@@ -74,7 +74,7 @@ def information(batches: Sequence[tuple[Distribution, Tensor]], p: Distribution,
 
     Reference: Hoffman & Johnson, "ELBO surgery", 2016; Chen et al., "Isolating Sources of Disentanglement in VAEs",
         2018, equation 2, https://arxiv.org/abs/1802.04942; Poole et al., "On Variational Bounds of Mutual Information",
-        2019, sections 2.1 and 2.3, https://arxiv.org/abs/1905.06922.
+        2019, section 2.5, https://arxiv.org/abs/1905.06922.
     """
     z = torch.cat([z for _, z in batches])  # [N, D]
     own = torch.cat([q.log_prob(z).double() for q, z in batches])  # [N]

@@ -96,8 +96,8 @@ def evaluate_latent(
         if found["mutual_information"] > math.log(len(held)) - NEAR:
             notes.append(
                 f"the mutual information is near the most that {len(held):,} examples can show, log "
-                f"{len(held):,} = {math.log(len(held)):.2f} nats: of the population it may be larger, and KL(q(z)‖p) "
-                "and the total correlation smaller"
+                f"{len(held):,} = {math.log(len(held)):.2f} nats: of the population it may be larger, and "
+                "KL(q(z)‖p) smaller"
             )
     if len(held) >= FEWEST:
         numbers |= code_numbers(learner, held, seed=seed)

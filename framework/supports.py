@@ -12,6 +12,8 @@ def support_of_a_value(distribution: Distribution) -> constraints.Constraint:
         NotImplementedError: torch's answer where a distribution has no support written down.
 
     Example:
+        >>> import torch
+        >>> from framework import BernoulliLogits
         >>> support_of_a_value(BernoulliLogits(torch.zeros(2, 3), 1)) is constraints.boolean
         True
     """

@@ -49,8 +49,7 @@ def page(entry: Entry) -> str:
         blocks.append(f"Refused: {parts['Raises'].removeprefix('OptionError: ')}")
     if "Example" in parts:
         blocks += ["## Example", f"```pycon\n{parts['Example']}\n```"]
-    oracle = parts.get("Oracle", "")
-    blocks += ["## Tested against", oracle[:1].upper() + oracle[1:]]
+    blocks += ["## Tested against", parts.get("Oracle", "")]
     papers = [" ".join(paper.split()) for paper in parts.get("Reference", "").split(";")]
     blocks += ["## Reference", "\n".join(f"- {paper.rstrip('.')}" for paper in papers)]
     blocks.append(f"Source: [{code}](../../{code}); tests: [{test}](../../{test}).")

@@ -67,7 +67,7 @@ def test_a_page_has_formula_options_oracle_and_papers(script: ModuleType) -> Non
     text = script.page(entry("infovae"))
     assert text.startswith("# `infovae`\n\n(1 − α) · E_x KL(q(z|x)‖p) + (α + λ − 1) · D(q(z)‖p).\n\n")
     assert "| `lambda` | a finite number | required | λ ≥ 1 − α, without unit; written `lambda` in a recipe. |" in text
-    assert "\n## Tested against\n\nEquation 6 by hand" in text
+    assert "\n## Tested against\n\nequation 6 by hand" in text
     assert '\n- Zhao, Song & Ermon, "InfoVAE", AAAI 2019, equation 6, https://arxiv.org/abs/1706.02262\n' in text
     assert text.endswith(
         "tests: [tests/plugins/divergences/test_infovae.py](../../tests/plugins/divergences/test_infovae.py).\n"

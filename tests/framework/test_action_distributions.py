@@ -6,7 +6,6 @@ are within four standard errors of what they estimate, at a fixed seed.
 
 from __future__ import annotations
 
-import doctest
 import itertools
 import math
 from collections.abc import Callable
@@ -28,7 +27,6 @@ from torch.distributions import (
 )
 from torch.distributions.kl import kl_divergence
 
-from framework import action_distributions
 from framework.action_distributions import CategoricalLogits, MultiCategorical, SquashedGaussian, allowing
 from framework.distributions import BernoulliLogits, DiagonalGaussian, closed_form_kl
 from framework.errors import IncompatibleParts
@@ -430,12 +428,6 @@ def test_nothing_can_be_ruled_out_of_a_gaussian() -> None:
 def test_the_mode_of_switches() -> None:
     logits = torch.tensor([[-1.0, 2.0, 0.5]])
     assert torch.equal(BernoulliLogits(logits).mode, torch.tensor([[0.0, 1.0, 1.0]]))
-
-
-def test_the_examples_run() -> None:
-    results = doctest.testmod(action_distributions)
-    assert results.attempted > 0
-    assert results.failed == 0
 
 
 def test_draws_do_not_depend_on_how_probabilities_lie_in_memory() -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import doctest
 import re
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from framework import Baseline, FittedBaseline, Samples, baseline_laws
+from framework import Baseline, FittedBaseline, Samples
 from framework.testing import check_baseline
 
 OBSERVATION = torch.arange(48.0).view(4, 6, 2) / 48
@@ -205,9 +204,3 @@ def test_good_baselines_pass_and_the_callers_random_numbers_stay(part: Baseline)
 def test_a_baseline_that_breaks_a_law_is_told_which(part: Baseline, law: str) -> None:
     with pytest.raises(AssertionError, match=f"^{re.escape(f'{type(part).__name__}: {law}')}"):
         check_baseline(part, OBSERVATION)
-
-
-def test_the_examples_run() -> None:
-    results = doctest.testmod(baseline_laws)
-    assert results.attempted > 0
-    assert results.failed == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ from framework import (
     OptionError,
     RecipeError,
     Term,
-    conditioning,
     load,
     register_decoder,
     register_encoder,
@@ -280,9 +278,3 @@ def test_data_without_labels_are_a_recipe_error_before_training(tmp_path: Path) 
         "       write:    conditional: false\n\n1 problem found."
     )
     assert not (tmp_path / "runs").exists()
-
-
-def test_the_examples_of_its_documentation_are_right() -> None:
-    results = doctest.testmod(conditioning)
-    assert results.attempted > 0
-    assert results.failed == 0

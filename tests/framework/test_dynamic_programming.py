@@ -6,7 +6,6 @@ to 1e-7, their own error; trajectories that all end, to 1e-10.
 
 from __future__ import annotations
 
-import doctest
 import math
 from collections import deque
 from collections.abc import Callable
@@ -17,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from framework import OptionError, dynamic_programming
+from framework import OptionError
 from framework.dynamic_programming import (
     action_values,
     discounted_visits,
@@ -346,9 +345,3 @@ def test_the_gradient_leaves_the_logits_as_they_were() -> None:
     assert gradient.dtype == torch.float64
     assert not gradient.requires_grad
     assert logits.grad is None
-
-
-def test_the_examples_run() -> None:
-    results = doctest.testmod(dynamic_programming)
-    assert results.attempted > 0
-    assert results.failed == 0

@@ -6,7 +6,6 @@ the variance of 200,000 estimates is itself known to about 1 %.
 
 from __future__ import annotations
 
-import doctest
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from framework import OptionError, estimators
+from framework import OptionError
 from framework.estimators import leave_one_out, score_function
 
 ESTIMATES = 200_000
@@ -190,9 +189,3 @@ def test_leave_one_out_of_one_sample_is_refused(shape: tuple[int, ...]) -> None:
         f"cost: expected [K, B] with two samples or more to leave one out of, found {list(shape)}; "
         "write a larger K, or another baseline"
     )
-
-
-def test_the_examples_run() -> None:
-    results = doctest.testmod(estimators)
-    assert results.attempted > 0
-    assert results.failed == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import math
 
 import numpy as np
@@ -15,7 +14,6 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 from torch.distributions import kl_divergence as torchs
 
-from framework import latent_health as module
 from framework.distributions import Delta, DiagonalGaussian, StandardNormal
 from framework.latent_health import active_units, aggregate_mismatch, latent_health
 
@@ -116,8 +114,3 @@ def test_the_mismatch_is_of_the_standard_normal_alone() -> None:
 
 def test_a_single_example_has_no_variance() -> None:
     assert latent_health(posterior(1, 2), StandardNormal(2, torch.zeros(()))) == {}
-
-
-def test_the_examples_of_the_documentation_run() -> None:
-    results = doctest.testmod(module)
-    assert (results.attempted > 0, results.failed) == (True, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from typing import Any, ClassVar
 
 import gymnasium
@@ -10,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from framework import OptionError, markov
+from framework import OptionError
 from framework.markov import FiniteMDP, checked_policy, from_gymnasium, short_corridor
 
 TABLES = ("FrozenLake-v1", "FrozenLake8x8-v1", "CliffWalking-v1", "Taxi-v3")
@@ -172,9 +171,3 @@ def test_what_is_no_policy_is_refused(policy: Tensor, message: str) -> None:
     with pytest.raises(OptionError) as caught:
         checked_policy(short_corridor(), policy)
     assert str(caught.value) == f"policy: expected {message}"
-
-
-def test_the_examples_run() -> None:
-    results = doctest.testmod(markov)
-    assert results.attempted > 0
-    assert results.failed == 0

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import doctest
 from pathlib import Path
 
 import pytest
 
-from framework import recipe_headers
 from framework.errors import RecipeError
 from framework.recipe_headers import WIDTH, Header, list_recipes, read_header
 
@@ -79,8 +77,3 @@ def test_a_folder_without_recipes_is_refused(tmp_path: Path, made: bool, found: 
         "       write:    fw list recipes --recipes DIR\n\n"
         "1 problem found."
     )
-
-
-def test_the_example_of_the_documentation_runs() -> None:
-    results = doctest.testmod(recipe_headers)
-    assert (results.attempted > 0, results.failed) == (True, 0)

@@ -5,7 +5,6 @@ Tolerances: float64 agrees to 1e-12, sums of a few dozen terms; float32 to 1e-5.
 
 from __future__ import annotations
 
-import doctest
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
-from framework import OptionError, returns
+from framework import OptionError
 from framework.returns import generalized_advantages, returns_to_go
 
 T, B = 40, 5
@@ -320,9 +319,3 @@ def test_what_is_wrong_is_refused(name: str, value: object, message: str) -> Non
         with pytest.raises(OptionError) as caught:
             returns_to_go(**{key: arguments[key] for key in arguments if key not in ("values", "trace")})
         assert str(caught.value) == f"{name}: expected {message}"
-
-
-def test_the_examples_run() -> None:
-    results = doctest.testmod(returns)
-    assert results.attempted > 0
-    assert results.failed == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import doctest
 import math
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
 
-from framework import spaces
 from framework.errors import OptionError
 from framework.spaces import Features
 
@@ -93,9 +91,3 @@ def test_a_space_without_a_fixed_number_of_numbers(space: gymnasium.Space[Any]) 
         "observation_space: expected a Discrete, MultiDiscrete, MultiBinary or Box space, "
         f"found {space}; write wrappers: [{{name: flatten}}]"
     )
-
-
-def test_the_examples_run() -> None:
-    results = doctest.testmod(spaces)
-    assert results.attempted > 0
-    assert results.failed == 0

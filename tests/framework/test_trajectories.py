@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import doctest
 import math
 
 import pytest
 import torch
 
-from framework import OptionError, trajectories
+from framework import OptionError
 from framework.dynamic_programming import state_values
 from framework.markov import short_corridor
 from framework.trajectories import Trajectory, enumerate_trajectories
@@ -70,9 +69,3 @@ def test_a_horizon_without_a_step_and_another_processs_policy_are_refused_at_onc
     with pytest.raises(OptionError) as caught:
         enumerate_trajectories(short_corridor(), torch.full((2, 2), 0.5), 1)
     assert str(caught.value) == "policy: expected [S, A], [3, 2], found [2, 2]"
-
-
-def test_the_examples_run() -> None:
-    results = doctest.testmod(trajectories)
-    assert results.attempted > 0
-    assert results.failed == 0

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import doctest
-
 import pytest
 import torch
 from torch import Tensor
 
-from framework import Decisions, Update, update_laws
+from framework import Decisions, Update
 from framework.testing import check_update
 
 
@@ -128,9 +126,3 @@ def test_one_that_breaks_a_law_is_told_which(broken: type[Update], law: str) -> 
     with pytest.raises(AssertionError) as error:
         check_update(broken())
     assert str(error.value).startswith(f"{broken.__name__}: {law}")
-
-
-def test_the_examples_run() -> None:
-    results = doctest.testmod(update_laws)
-    assert results.attempted > 0
-    assert results.failed == 0

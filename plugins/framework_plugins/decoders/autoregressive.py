@@ -31,6 +31,7 @@ class AutoregressiveDecoder(Decoder):
         OptionError: a hidden layer has no unit.
 
     Example:
+        >>> import torch
         >>> decoder = AutoregressiveDecoder(latent_dim=2, input_shape=(1, 4, 4), hidden=[32])
         >>> decoder(torch.zeros(5, 2)).log_prob(torch.ones(5, 1, 4, 4)).shape
         torch.Size([5])

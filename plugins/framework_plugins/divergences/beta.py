@@ -17,6 +17,12 @@ class Beta(CompositeDivergence):
         of: D.
         capacity: C in nats; a number or a schedule of optimiser steps.
 
+    Example:
+        >>> from framework_plugins.divergences.kl import KL
+        >>> term = Beta(beta=4.0, of=KL(), capacity=20.0).terms()["kl"]
+        >>> term.weight, term.capacity
+        (4.0, 20.0)
+
     Oracle: β · D and γ · |D − C| of a batch by hand, with numbers and with schedules.
 
     Reference: Higgins et al., "beta-VAE", 2017, equation 4, https://openreview.net/forum?id=Sy2fzU9gl; Burgess et al.,

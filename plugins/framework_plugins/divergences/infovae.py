@@ -23,6 +23,12 @@ class InfoVAE(CompositeDivergence):
         OptionError: α > 1 or α + λ < 1: a weight would be negative, which rewards a mismatch; or D is a divergence of
             single posteriors, or not strict: it does not tell every q(z) from p.
 
+    Example:
+        >>> from framework_plugins.divergences.mmd import MMD
+        >>> part = InfoVAE(alpha=0.25, lambda_=10.0, of=MMD(latent_dim=2))
+        >>> {label: term.weight for label, term in part.terms().items()}
+        {'kl': 0.75, 'mmd': 9.25}
+
     Oracle: equation 6 by hand, at the paper's α and λ and at the special cases above.
 
     Reference: Zhao, Song & Ermon, "InfoVAE", AAAI 2019, equation 6, https://arxiv.org/abs/1706.02262.

@@ -24,6 +24,13 @@ class KL(Divergence):
     Returns:
         [B] nats.
 
+    Example:
+        >>> import torch
+        >>> from framework import DiagonalGaussian, StandardNormal
+        >>> mean = torch.tensor([[0.0, 0.0], [1.0, 2.0]])
+        >>> KL()(DiagonalGaussian(mean, torch.zeros(2)), StandardNormal(2, mean), mean)
+        tensor([0.0000, 2.5000])
+
     Oracle: `torch.distributions.kl_divergence`, example by example in float64; of the Monte Carlo estimate, the ratio
         of two Gaussian densities by hand.
 

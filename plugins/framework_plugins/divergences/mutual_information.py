@@ -31,11 +31,18 @@ class MutualInformation(Divergence):
     Returns:
         [], nats.
 
+    Example:
+        >>> from framework import DiagonalGaussian, StandardNormal
+        >>> codes = torch.tensor([[-9.0], [9.0], [-9.0], [9.0]])  # two codes, far apart: a bit
+        >>> value = MutualInformation()(DiagonalGaussian(codes, torch.zeros(1)), StandardNormal(1, codes), codes)
+        >>> bool((value - math.log(2)).abs() < 1e-6)
+        True
+
     Oracle: the double sum over pairs, written out; a Gaussian channel, whose D/2 · log(1 + a²/s²) the expectations of
         the two bounds enclose.
 
-    Reference: Poole et al., "On Variational Bounds of Mutual Information", 2019, sections 2.1 (leave-one-out,
-        upper) and 2.3 (lower), https://arxiv.org/abs/1905.06922.
+    Reference: Poole et al., "On Variational Bounds of Mutual Information", 2019, section 2.5
+        (in-batch, lower; leave-one-out, upper), https://arxiv.org/abs/1905.06922.
     """
 
     aggregate = True

@@ -29,6 +29,7 @@ class CorruptedEncoder(Encoder):
         OptionError: the amount is out of range.
 
     Example:
+        >>> from framework_plugins.encoders.mlp import MLPEncoder
         >>> inner = MLPEncoder(input_shape=(1, 8, 8), latent_dim=2, hidden=[32])
         >>> CorruptedEncoder(noise="masking", amount=0.3, of=inner)(torch.zeros(5, 1, 8, 8)).mean.shape
         torch.Size([5, 2])

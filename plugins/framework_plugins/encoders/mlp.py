@@ -27,6 +27,7 @@ class MLPEncoder(Encoder):
         categories: of each one-hot variable of a categorical posterior; a divisor of latent_dim.
 
     Example:
+        >>> import torch
         >>> encoder = MLPEncoder(input_shape=(1, 8, 8), latent_dim=2, hidden=[32])
         >>> encoder(torch.zeros(5, 1, 8, 8)).rsample().shape
         torch.Size([5, 2])

@@ -24,6 +24,7 @@ class EpsilonGreedy(Policy):
         OptionError: ε is out of range.
 
     Example:
+        >>> import torch
         >>> values = ActionValues(values=torch.tensor([0.0, 1.0, 1.0, 0.0]), counts=torch.ones(4))
         >>> EpsilonGreedy(epsilon=0.2)(values).probs
         tensor([0.0500, 0.4500, 0.4500, 0.0500])

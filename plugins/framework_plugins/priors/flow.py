@@ -30,6 +30,7 @@ class Flow(Prior):
         OptionError: a single latent dimension, no transform, no hidden unit; zuko is not installed.
 
     Example:
+        >>> import torch
         >>> Flow(latent_dim=2)().log_prob(torch.zeros(5, 2)).shape
         torch.Size([5])
 
@@ -57,9 +58,9 @@ class Flow(Prior):
         try:
             from zuko.flows import MAF, NICE, NSF
         except ImportError as error:
-            expected = "the extra `flow`, by which zuko is installed"
+            expected = "zuko, whose flows it is made of"
             raise OptionError(
-                "name", found=f"flow, and {error}", expected=expected, write='pip install "fw[flow]"'
+                "name", found=f"flow, and {error}", expected=expected, write="pip install zuko"
             ) from error
         make = {"nsf": NSF, "maf": MAF, "coupling": NICE}[kind]
         self.flow = make(features=latent_dim, transforms=transforms, hidden_features=hidden)

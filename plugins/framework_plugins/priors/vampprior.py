@@ -44,6 +44,8 @@ class VampPrior(Prior):
             by which all components would stay the same; the encoder is deterministic.
 
     Example:
+        >>> from framework_plugins.encoders.mlp import MLPEncoder
+        >>> encoder = MLPEncoder(input_shape=(1, 28, 28), latent_dim=40, hidden=[300])
         >>> prior = VampPrior(input_shape=(1, 28, 28), encoder=encoder, components=500)
         >>> prior().log_prob(torch.zeros(100, 40)).shape
         torch.Size([100])

@@ -25,6 +25,7 @@ class MLPTrunk(Trunk):
         OptionError: a layer without units, an observation without features.
 
     Example:
+        >>> import torch
         >>> trunk = MLPTrunk(observation_space=gymnasium.spaces.Discrete(4), hidden=[8, 6])
         >>> trunk(torch.tensor([[0, 3, 1]])).shape
         torch.Size([1, 3, 6])

@@ -117,8 +117,8 @@ def test_without_zuko_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(builtins, "__import__", without_zuko)
     message = (
-        r"^name: expected the extra `flow`, by which zuko is installed, found flow, and No module named 'zuko'; "
-        r'write pip install "fw\[flow\]"$'
+        r"^name: expected zuko, whose flows it is made of, found flow, and No module named 'zuko'; "
+        r"write pip install zuko$"
     )
     with pytest.raises(OptionError, match=message):
         Flow(latent_dim=2)
