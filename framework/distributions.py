@@ -280,7 +280,8 @@ def _sum_event(values: Tensor, event_dimensions: int) -> Tensor:
 def matching_draws(p: Distribution, z: Tensor) -> Tensor:
     """Return as many draws of the prior as there are latents, [B, D], for a divergence that compares samples.
 
-    A learned prior gets a gradient through them where it can be reparametrised.
+    A learned prior gets a gradient through them where it can be reparametrised, as `vampprior` and `flow` can; of a
+    mixture, say, they are the draws and no more.
 
     Args:
         p: batch shape (), event shape [D].

@@ -107,6 +107,8 @@ def prepare(
         dtype=torch.float64 if built.trainer.precision == 64 else None,
     )
     notes = _notes(built, dataset, data.batch_size)
+    if trial.unlearned:
+        notes.append(f"no loss has a gradient for {', '.join(trial.unlearned)}: they stay as they start")
     return Prepared(recipe, built, examples, processes, trial.leaves_out, list(plugins), broken, notes)
 
 

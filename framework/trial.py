@@ -32,10 +32,12 @@ class Trial:
         problems: why training would fail.
         leaves_out: whether a loss leaves parameters without a gradient: a critic's does, and the model's leaves out the
             critic, as one may leave out a learned prior.
+        unlearned: the parameters without a gradient of any loss, by name: they would stay as they are.
     """
 
     problems: list[Problem]
-    leaves_out: bool
+    leaves_out: bool = False
+    unlearned: tuple[str, ...] = ()
 
 
 def try_step(recipe: Recipe, learner: ExampleLearner, limits: Trainer, dataset: Dataset, batch_size: int) -> Trial:
@@ -61,27 +63,25 @@ def try_step(recipe: Recipe, learner: ExampleLearner, limits: Trainer, dataset: 
     share = Share(rank() * parts, world_size() * parts, microbatch, gathers=parts == 1) if shared else WHOLE
     examples = microbatch if shared else min(EXAMPLES, part)
     smallest = min(batch_size, len(dataset.validation), len(dataset.test), EXAMPLES)
-    leaves_out = False
     try:
-        leaves_out = _leaves_out(learner, dataset, examples, share)
+        missed = _missed(learner, dataset, examples, share)
         _evaluate(learner, dataset, smallest)
     except IncompatibleParts as error:
-        return Trial([recipe.refused(misfit) for misfit in error.misfits], leaves_out)
+        return Trial([recipe.refused(misfit) for misfit in error.misfits])
     except ValueError as error:
         where = "data.batch_size" if not shared else "trainer.microbatch" if parts > 1 else "trainer.devices"
         if not shared and min(examples, smallest) == EXAMPLES:
             raise  # a larger batch would not help
         if shared:
-            _leaves_out(
-                learner, dataset, min(EXAMPLES, len(dataset.train)), WHOLE
-            )  # raises where sharing is not to blame
+            _missed(learner, dataset, min(EXAMPLES, len(dataset.train)), WHOLE)  # raises where sharing is not to blame
         fewest = min(batch_size, len(dataset.validation), len(dataset.test))
         found = f"batches of {batch_size} in parts" if shared else f"batches of {fewest}"
         expected = "one process, and no microbatch" if shared else "a larger batch_size and larger sets"
         message = str(error).split("\n")[0]
-        return Trial([Problem(message, where, found, expected, mark=recipe.mark(where))], leaves_out)
+        return Trial([Problem(message, where, found, expected, mark=recipe.mark(where))])
     where = "trainer.microbatch" if parts > 1 else "trainer.devices"
-    return Trial(list(_batch_statistics(recipe, learner, where)) if shared else [], leaves_out)
+    problems = list(_batch_statistics(recipe, learner, where)) if shared else []
+    return Trial(problems, any(missed), tuple(sorted(set.intersection(*missed))) if missed else ())
 
 
 def _evaluate(learner: ExampleLearner, dataset: Dataset, examples: int) -> None:
@@ -94,17 +94,18 @@ def _examples(learner: ExampleLearner, split: Split, count: int, keys: Keys) -> 
     return examples_for(learner, split, torch.arange(count), keys, torch.device("cpu"))
 
 
-def _leaves_out(learner: ExampleLearner, dataset: Dataset, examples: int, share: Share) -> bool:
+def _missed(learner: ExampleLearner, dataset: Dataset, examples: int, share: Share) -> list[set[str]]:
+    """Return the names of the parameters that each loss leaves without a gradient."""
     keys = Keys(0, "check", 0, share)
     batch = _examples(learner, dataset.train, examples, keys)
-    parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
-    leaves_out = False
+    parameters = {name: one for name, one in learner.named_parameters() if one.requires_grad}
+    missed = []
     for loss in learner.losses(batch, Counters(), keys):
         if loss.value is None:
             continue
-        gradients = torch.autograd.grad(loss.value, parameters, allow_unused=True)
-        leaves_out |= any(gradient is None for gradient in gradients)
-    return leaves_out
+        gradients = torch.autograd.grad(loss.value, list(parameters.values()), allow_unused=True)
+        missed.append({name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None})
+    return missed
 
 
 def _batch_statistics(recipe: Recipe, learner: Learner, where: str) -> Iterator[Problem]:

@@ -389,6 +389,22 @@ def test_whether_a_loss_leaves_parameters_out(recipe: Path, overrides: list[str]
     assert prepare(recipe, overrides, [], recipe.parent).leaves_out is leaves_out
 
 
+@pytest.mark.parametrize(
+    ("overrides", "unlearned"),
+    [
+        ([], []),
+        ([FACTOR_VAE], []),  # each loss has what the other leaves out
+        ([MIXTURE, MMD_ALONE], ["prior.log_scales", "prior.logits", "prior.means"]),
+        ([MIXTURE, "divergences={kl: {weight: {name: linear, start: 0.0, end: 1.0, steps: 9}}}"], []),
+    ],
+    ids=["plain", "a critic", "a learned prior under mmd", "a weight that begins at 0"],
+)
+def test_what_no_loss_moves_is_said(recipe: Path, overrides: list[str], unlearned: list[str]) -> None:
+    notes = [note for note in prepare(recipe, overrides, [], recipe.parent).notes if "no loss" in note]
+    names = ", ".join(unlearned)
+    assert notes == [f"no loss has a gradient for {names}: they stay as they start"] * bool(unlearned)
+
+
 def test_a_later_loss_that_leaves_parameters_out_trains_on_two_processes(tmp_path: Path) -> None:
     recipe, plugin = tmp_path / "twice.yaml", tmp_path / "twice.py"
     recipe.write_text(TWICE_RECIPE)

@@ -6,13 +6,16 @@ from framework import CompositeDivergence, Divergence, OptionError, Term, regist
 from framework.divergence import divergences
 from framework_plugins.divergences.kl import KL
 
+ROUNDING = 1e-12  # of α + λ − 1, for α and λ of size 1
+
 
 @register_divergence("infovae")
 class InfoVAE(CompositeDivergence):
     """(1 − α) · E_x KL(q(z|x)‖p) + (α + λ − 1) · D(q(z)‖p).
 
     D is any strict divergence of the aggregate posterior from the prior. α = 0, λ = 1 is the VAE; α = 1 leaves D alone
-    (MMD-VAE with D = `mmd`); α + λ = 1 is the β-VAE with β = λ.
+    (MMD-VAE with D = `mmd`), without a KL, which a deterministic posterior would not have; α + λ = 1 is the β-VAE with
+    β = λ.
 
     Args:
         alpha: α ≤ 1, without unit: 1 − α is the weight of the mutual information I(x;z) in the objective.
@@ -38,10 +41,13 @@ class InfoVAE(CompositeDivergence):
         super().__init__()
         if alpha > 1:
             raise OptionError("alpha", found=f"{alpha:g}", expected="1 or less: 1 − alpha is the weight of the KL")
-        if alpha + lambda_ < 1:
+        weight = alpha + lambda_ - 1
+        if abs(weight) < ROUNDING:  # −0.4 + 1.4 is not quite 1
+            weight = 0.0
+        if weight < 0:
             raise OptionError(
                 "lambda",
-                found=f"{lambda_:g}, so that alpha + lambda − 1 = {alpha + lambda_ - 1:g}",
+                found=f"{lambda_:g}, so that alpha + lambda − 1 = {weight:g}",
                 expected=f"{1 - alpha:g} or more: a negative weight rewards a mismatch with the prior",
             )
         if not of.aggregate:
@@ -57,11 +63,9 @@ class InfoVAE(CompositeDivergence):
                 expected="a strict divergence of q(z) from the prior",
                 write="of: mmd",
             )
-        self.alpha, self.lambda_, self.of = alpha, lambda_, of
+        self.alpha, self.weight, self.of = alpha, weight, of
         self.kl = KL()
 
     def terms(self) -> dict[str, Term]:
-        return {
-            "kl": Term(self.kl, 1 - self.alpha),
-            divergences.name_of(self.of): Term(self.of, self.alpha + self.lambda_ - 1),
-        }
+        kl = {"kl": Term(self.kl, 1 - self.alpha)} if self.alpha < 1 else {}
+        return kl | {divergences.name_of(self.of): Term(self.of, self.weight)}

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from framework import Divergence, register_divergence
-from framework.distributions import matching_draws
+from framework.distributions import detached, matching_draws
 
 
 @register_divergence("jensen_shannon")
@@ -28,8 +28,10 @@ class JensenShannon(Divergence):
 
     Where q(z) and p hardly overlap it is log 2 and its gradient vanishes, as it may early in training, and in many
     dimensions, where a mixture of B narrow posteriors covers little of the prior. It is for a small D. The gradient
-    goes through z, and through q's density at z and at w: it is that of the whole expression. Not to be confused with
-    `adversarial`, whose critic needs no density and whose value is no Jensen–Shannon divergence.
+    goes through z, and through q's density at z and at w: it is that of the whole expression. A learned prior gets one
+    where it can be reparametrised (`vampprior`, `flow`) and none elsewhere: with w held, that through p's density has
+    the mean 0, whatever the prior. Not to be confused with `adversarial`, whose critic needs no density and whose value
+    is no Jensen–Shannon divergence.
 
     Time and memory 2·B²·D numbers: 34 MB at B = 512, D = 16 in float32, and as much for the gradient.
 
@@ -59,6 +61,8 @@ class JensenShannon(Divergence):
 
     def forward(self, q: Distribution, p: Distribution, z: Tensor) -> Tensor:
         w = matching_draws(p, z)  # [B, D]
+        if not p.has_rsample:
+            p = detached(p)
         at_z, at_w = (p.log_prob(points) - _log_mixture(q, points) for points in (z, w))  # [B] each: log p/q
         # log q/m = log 2 − log(1 + p/q), and log p/m = log 2 − log(1 + q/p), without the overflow of either ratio
         return math.log(2) - (F.softplus(at_z).mean() + F.softplus(-at_w).mean()) / 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import math
 import re
 
@@ -14,7 +13,6 @@ from torch.distributions import Distribution, Independent, Laplace, MixtureSameF
 
 from framework import OptionError
 from framework.distributions import BernoulliLogits, Delta, DiagonalGaussian, StandardNormal
-from framework_plugins.divergences import covariance
 from framework_plugins.divergences.covariance import Covariance, mean_covariance
 from tests.framework.linear_gaussian import linear_gaussian, linear_posterior
 
@@ -177,9 +175,3 @@ def test_it_says_what_it_is(kind: str, words: str) -> None:
     assert part.estimator == words
     assert part.aggregate
     assert not part.rewardable
-
-
-def test_examples() -> None:
-    results = doctest.testmod(covariance)
-    assert results.attempted > 3
-    assert results.failed == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import itertools
 import math
 import re
@@ -19,7 +18,6 @@ from torch.distributions import Independent, Normal
 
 from framework import OptionError
 from framework.distributions import DiagonalGaussian, StandardNormal
-from framework_plugins.divergences import sinkhorn
 from framework_plugins.divergences.sinkhorn import Sinkhorn, _transport_cost, sinkhorn_divergence
 
 EXACT = (1e-10, 100_000)  # tolerance and iterations
@@ -237,9 +235,3 @@ def test_too_few_iterations_are_reported() -> None:
 def test_options_that_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(OptionError, match=f"^{re.escape(message)}"):
         Sinkhorn(latent_dim=2, **options)  # type: ignore[arg-type]
-
-
-def test_examples() -> None:
-    results = doctest.testmod(sinkhorn)
-    assert results.attempted > 3
-    assert results.failed == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import math
 import re
 
@@ -16,7 +15,6 @@ from torch.distributions import Independent, Normal
 
 from framework import OptionError
 from framework.distributions import DiagonalGaussian, StandardNormal
-from framework_plugins.divergences import sliced_wasserstein as module
 from framework_plugins.divergences.sliced_wasserstein import SlicedWasserstein, directions, sliced_wasserstein
 from tests.framework.linear_gaussian import linear_gaussian, linear_posterior
 
@@ -155,9 +153,3 @@ def test_latents_far_away_are_finite(power: int, dtype: torch.dtype) -> None:
 def test_options_that_are_refused(options: dict[str, int], message: str) -> None:
     with pytest.raises(OptionError, match=f"^{re.escape(message)}$"):
         SlicedWasserstein(**options)
-
-
-def test_examples() -> None:
-    results = doctest.testmod(module)
-    assert results.attempted > 3
-    assert results.failed == 0

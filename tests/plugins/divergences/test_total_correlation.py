@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import itertools
 import math
 import re
@@ -16,7 +15,6 @@ from torch.distributions import Distribution, Independent, Laplace, Multivariate
 
 from framework import Objective, OptionError, Term
 from framework.distributions import BernoulliLogits, DiagonalGaussian, StandardNormal
-from framework_plugins.divergences import total_correlation
 from framework_plugins.divergences.kl import KL
 from framework_plugins.divergences.total_correlation import (
     TotalCorrelation,
@@ -258,9 +256,3 @@ def test_beside_the_kl_it_is_the_beta_tcvae() -> None:
     assert implied == {"I(x;z)": 1.0, "KL(q(z)‖p)": 1.0, "TC(q(z))": 5.0}
     assert part.aggregate
     assert not part.rewardable
-
-
-def test_examples() -> None:
-    results = doctest.testmod(total_correlation)
-    assert results.attempted > 3
-    assert results.failed == 0
