@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from framework.data import Dataset, Split
 from framework.episodes import LONGEST, Episode, play, share_cut
 from framework.errors import Problem, RecipeError
 from framework.evaluation_table import table
-from framework.examined import examined
+from framework.examined import STREAM, examined
 from framework.examples import Examples
 from framework.examples_file import read_examples
 from framework.latent_evaluation import SAMPLES, evaluate_latent
@@ -32,7 +34,7 @@ from framework.waiting import Track, waiting
 
 SETS = ("train", "validation", "test")
 EPISODES, SEED = 100, 0  # where nothing else is asked for
-STREAM = "fw evaluate"  # no stream of training's: its own evaluations are of other episodes
+OF_BITS = ("objective", "reconstruction", "elbo")  # those of the learner's metrics that hang on how pixels became bits
 
 
 def evaluate(
@@ -53,7 +55,8 @@ def evaluate(
     written. A learner of examples is judged on the test set, or another: the metrics are those of the run's summary
     again. A latent-variable model's likelihood, information and codes are judged too (`framework.latent_evaluation`);
     what is found is written to the run directory, `evaluation.json`, and drawn in its `figures/`; of another set than
-    `test` to files of its own (`evaluation_file`), and in a folder of `figures/` that is called after the set.
+    `test` to files of its own (`evaluation_file`), and in a folder of `figures/` that is called after the set. An
+    earlier evaluation with other settings or weights is renamed after its time.
 
     Args:
         path: the run directory.
@@ -131,7 +134,7 @@ def _written(found: dict[str, Any]) -> list[str]:
 
 
 def evaluation_file(run: Path, data: str) -> Path:
-    """Return where the evaluation of a set of examples is kept, so that none takes another's place.
+    """Return where the evaluation of a set of examples is kept.
 
     That of the test set is `evaluation.json`, of another `evaluation-validation.json`, of a file `evaluation-STEM.json`
     after its name without its ending; a file that is called as a set is has `file-` before it.
@@ -208,7 +211,8 @@ def _of_examples(
         split, facts = read_examples(Path(name), dataset.facts, classes=classes)
         dataset = replace(dataset, test=split, facts=facts)
     learner.to("cuda" if torch.cuda.is_available() else "cpu")
-    metrics = {f"{name if name in SETS else 'file'}/{key}": value for key, value in _metrics(loaded, dataset, held)}
+    kind, word = name if name in SETS else "file", f"_{dataset.facts.binarization}" * bool(dataset.facts.binarization)
+    metrics = {f"{kind}/{key}{word if key in OF_BITS else ''}": value for key, value in _metrics(loaded, dataset, held)}
     if not isinstance(learner, Latent):
         return metrics
     judged = evaluate_latent(
@@ -229,8 +233,22 @@ def _of_examples(
         "notes": [*found["notes"], *judged["notes"]],
         "figures": _draw(loaded, learner, split, name),
     }
-    loaded.directory.write_json(evaluation_file(loaded.directory.path, name), result)
+    file = evaluation_file(loaded.directory.path, name)
+    if kept := _set_aside(file, result):
+        result["notes"].append(f"an evaluation with other settings was there; it is kept: {kept}")
+    loaded.directory.write_json(file, result)
     return result
+
+
+def _set_aside(file: Path, result: dict[str, Any]) -> Path | None:
+    """Rename an evaluation of other weights or settings, whose numbers are others; return its new name."""
+    if not file.is_file():
+        return None
+    was = json.loads(file.read_text(encoding="utf-8"))
+    if all(was.get(key) == result[key] for key in ("weights", "step", "settings")):
+        return None
+    written = datetime.fromtimestamp(file.stat().st_mtime)
+    return file.rename(file.with_name(f"{file.stem}-{written:%Y%m%d-%H%M%S}.json"))
 
 
 def _metrics(loaded: LoadedRun, dataset: Dataset, name: str) -> Iterable[tuple[str, float]]:

@@ -17,7 +17,7 @@ from framework.distribution_size import numbers_an_event
 from framework.learners.latent import Latent
 from framework.randomness import Keys, permutation
 
-STREAM = "fw evaluate"
+STREAM = "fw evaluate"  # no stream of training's
 AT_ONCE = 500  # examples through a network, at most,
 VALUES = 2**21  # and numbers in what the decoder puts out for them: for little memory
 

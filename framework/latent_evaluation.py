@@ -6,6 +6,7 @@ Legend: N examples, K samples, M of a batch.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -50,11 +51,12 @@ def evaluate_latent(
     """Judge a latent-variable model on a set of examples; twice the same gives the same numbers.
 
     What cannot be had (a likelihood of grey pixels under a Bernoulli decoder, densities of a deterministic encoder,
-    accuracies without labels) is left out, with the reason in `notes`.
+    accuracies without labels, or of the examples that a classifier was fitted to) is left out, with the reason in
+    `notes`.
 
     Args:
         learner: what is judged, in evaluation mode.
-        split: the examples.
+        split: the examples; they may be the training set itself.
         train: the training set, for probes and for the classifier of samples.
         facts: of the data.
         batch_size: M, of the bounds of the mutual information.
@@ -67,48 +69,69 @@ def evaluate_latent(
         `notes`.
     """
     held = examined(split, learner)
-    settings: dict[str, Any] = {"samples": samples, "batch_size": batch_size, "examples": len(held)}
+    settings: dict[str, Any] = {"batch_size": batch_size, "examples": len(held)}
     if facts.binarization:
         settings["binarization"] = facts.binarization
-    notes: list[str] = []
-    numbers: Numbers = {}
     deterministic, grey = _without_density(learner, held, facts)
+    found = _Found({}, settings, [])
     if deterministic:
-        notes.append("no nll, no elbo, no information: the posterior is deterministic and has no density")
+        found.notes.append("no nll, no elbo, no information: the posterior is deterministic and has no density")
     elif grey:
-        notes.append(
+        found.notes.append(
             "no nll, no elbo: the pixels are grey, and a Bernoulli likelihood of grey pixels is a cross-entropy and no "
             "likelihood"
         )
     else:
-        word = facts.binarization
-        numbers |= likelihood_numbers(learner, held, word, samples=samples, seed=seed, track=track)
-        notes += _of_importance(numbers, samples)
-        if learner.takes_labels:
-            notes.append("the model is conditional: every likelihood is of x given its label")
+        found += _likelihood(learner, held, facts.binarization, samples, seed, track)
     if learner.takes_labels:
-        notes.append("the codes were told the label: probe accuracies and information are of (x, y)")
+        found.notes.append("the codes were told the label: probe accuracies and information are of (x, y)")
     error = Estimate.of_mean(squared_error(learner, held))
-    numbers |= {"squared_error": error.value, "squared_error_standard_error": error.standard_error}
+    found.numbers |= {"squared_error": error.value, "squared_error_standard_error": error.standard_error}
     if not deterministic:
-        found = information_numbers(learner, held, batch_size=batch_size, seed=seed, track=track)
-        numbers |= found
-        if found["mutual_information"] > math.log(len(held)) - NEAR:
-            notes.append(
-                f"the mutual information is near the most that {len(held):,} examples can show, log "
-                f"{len(held):,} = {math.log(len(held)):.2f} nats: of the population it may be larger, and "
-                "KL(q(z)‖p) smaller"
-            )
-    if len(held) >= FEWEST:
-        numbers |= code_numbers(learner, held, seed=seed)
-        settings |= {"mmd_kernel": KERNEL, "mmd_points": min(len(held), POINTS)}
+        found += _information(learner, held, batch_size, seed, track)
+    if len(held) < FEWEST:
+        found.notes.append(f"no codes, no probes, no sample quality: they take {FEWEST} examples at least")
     else:
-        notes.append(f"no codes, no probes, no sample quality: they take {FEWEST} examples at least")
-    if len(held) >= FEWEST:
-        labelled, more = _with_labels(learner, held, train, facts, seed, notes)
-        numbers |= labelled
-        settings |= more
-    return {**_finite(numbers, notes), "settings": settings, "notes": notes}
+        codes = {"mmd_kernel": KERNEL, "mmd_points": min(len(held), POINTS)}
+        found += _Found(code_numbers(learner, held, seed=seed), codes, [])
+        found += _with_labels(learner, held, None if split is train else train, facts, seed)
+    numbers = _finite(found.numbers, found.notes)
+    return {**numbers, "settings": found.settings, "notes": found.notes}
+
+
+@dataclass
+class _Found:
+    """Numbers, the settings that they were found with, and what to know of them."""
+
+    numbers: Numbers
+    settings: dict[str, Any]
+    notes: list[str]
+
+    def __iadd__(self, other: _Found) -> _Found:
+        self.numbers |= other.numbers
+        self.settings |= other.settings
+        self.notes += other.notes
+        return self
+
+
+def _likelihood(learner: Latent, held: Examined, word: str | None, samples: int, seed: int, track: Track) -> _Found:
+    numbers = likelihood_numbers(learner, held, word, samples=samples, seed=seed, track=track)
+    notes = _of_importance(numbers, samples)
+    if learner.takes_labels:
+        notes.append("the model is conditional: every likelihood is of x given its label")
+    return _Found(numbers, {"samples": samples}, notes)
+
+
+def _information(learner: Latent, held: Examined, batch_size: int, seed: int, track: Track) -> _Found:
+    numbers = information_numbers(learner, held, batch_size=batch_size, seed=seed, track=track)
+    most = math.log(len(held))
+    notes = []
+    if numbers["mutual_information"] > most - NEAR:
+        notes.append(
+            f"the mutual information is near the most that {len(held):,} examples can show, log {len(held):,} = "
+            f"{most:.2f} nats: of the population it may be larger, and KL(q(z)‖p) smaller"
+        )
+    return _Found({**numbers}, {}, notes)
 
 
 def _of_importance(numbers: Numbers, samples: int) -> list[str]:
@@ -125,27 +148,25 @@ def _of_importance(numbers: Numbers, samples: int) -> list[str]:
     ]
 
 
-def _with_labels(
-    learner: Latent, held: Examined, train: Split, facts: Facts, seed: int, notes: list[str]
-) -> tuple[Numbers, dict[str, Any]]:
-    """Return the numbers that take labels, and their settings."""
+def _with_labels(learner: Latent, held: Examined, train: Split | None, facts: Facts, seed: int) -> _Found:
+    """Return the numbers that take labels, by classifiers of the training set; None is where it is what is held."""
+    if train is None:
+        return _Found({}, {}, ["no probes, no sample quality: their classifiers have seen the training examples"])
     if held.labels is None or train.labels is None:
-        notes.append("no probes, no sample quality: the data have no labels")
-        return {}, {}
+        return _Found({}, {}, ["no probes, no sample quality: the data have no labels"])
     if len(train.labels.unique()) < 2:
-        notes.append("no probes, no sample quality: all labels are the same")
-        return {}, {}
+        return _Found({}, {}, ["no probes, no sample quality: all labels are the same"])
     known = examined(train, learner, most=max(CLASSIFIED, len(held)))
     draws = facts.values == "binary"
-    numbers: Numbers = {}
-    numbers |= probe_numbers(learner, held, known)
+    numbers: Numbers = {**probe_numbers(learner, held, known)}
     numbers |= sample_numbers(learner, held, known, seed=seed, draws=draws)
-    return numbers, {
+    settings = {
         "probe_examples": min(len(known), FITTED),
         "neighbours": NEIGHBOURS,
         "classifier_examples": min(len(known), CLASSIFIED),
         "new_examples": f"{len(held)} {'draws' if draws else 'means'} of p(x|z)",
     }
+    return _Found(numbers, settings, [])
 
 
 @torch.inference_mode()

@@ -100,6 +100,7 @@ def load_run(
     dataset = data.load() if data is not None and with_data else None
     if dataset is not None:
         check_same_data(dataset.source, sessions[0])
+        notes += dataset.source.fallbacks
     built = build(recipe, data, dataset)
     chosen = f"{weights}.ckpt" if weights else _tested_with(directory)
     if chosen == checkpoint.LAST:

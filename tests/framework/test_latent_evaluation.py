@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,11 @@ def learner(posterior: LinearPosterior) -> Latent:
     return latent.double().eval()
 
 
-def judged(split: Split, **options: Any) -> dict[str, Any]:
+def judged(split: Split, train: Split | None = None, **options: Any) -> dict[str, Any]:
+    """Judge a set of examples; the training set is of the same ones unless another is given."""
     arguments = {"batch_size": 100, "samples": 200, "seed": 0, "track": at_once} | options
     facts = Facts(tuple(split.inputs.shape[1:]), len(split), "real")
-    return evaluate_latent(learner(oracle()), split, split, facts, **arguments)
+    return evaluate_latent(learner(oracle()), split, train or Split(split.inputs, split.labels), facts, **arguments)
 
 
 def test_every_number_of_a_linear_gaussian_model_is_right() -> None:
@@ -141,6 +143,14 @@ def test_labels_bring_probes_and_sample_quality() -> None:
     ]
 
 
+def test_the_training_set_has_no_numbers_of_classifiers_that_were_fitted_to_it() -> None:
+    split = Split(oracle().model.sample(40, seed=1), torch.arange(40) % 2)
+    found = judged(split, split)
+    assert found["notes"] == ["no probes, no sample quality: their classifiers have seen the training examples"]
+    assert "mmd_to_prior" in found
+    assert not {name for name in found if name.startswith(("linear", "knn", "classifier"))}
+
+
 def test_a_mutual_information_at_its_ceiling_is_said() -> None:
     x = oracle().model.sample(6, seed=1)
     found = judged(Split(x))
@@ -204,7 +214,9 @@ def test_models_of_other_parts_are_judged(tmp_path: Path, overrides: list[str]) 
     found = evaluate(trained(tmp_path, DIGITS, *overrides), samples=20)
     assert 0 < found["gap_dynamic"] < 10
     assert found["nll_dynamic"] == pytest.approx(-found["elbo_dynamic"] - found["gap_dynamic"])
-    assert found["elbo_dynamic"] == pytest.approx(found["test/elbo"], abs=2)  # one sample an example against twenty
+    assert found["elbo_dynamic"] == pytest.approx(
+        found["test/elbo_dynamic"], abs=2
+    )  # one sample an example against twenty
     assert found["mutual_information"] < math.log(200)
     conditional = "the model is conditional: every likelihood is of x given its label"
     assert (conditional in found["notes"]) == (overrides == ["conditional=true"])
@@ -228,10 +240,9 @@ def test_the_command_writes_what_it_prints(digits: Path) -> None:
     value, error = found["nll_dynamic"], found["nll_dynamic_standard_error"]
     assert f"  {'nll_dynamic':<42}{rounded(value, error)}" in lines
     start = lines.index("settings (± is one standard error)")
-    settings = [f"  {'seed':<42}0", f"  {'data':<42}validation", f"  {'samples':<42}7"]
-    assert lines[start + 1 : start + 4] == settings
+    assert {f"  {'seed':<42}0", f"  {'data':<42}validation", f"  {'samples':<42}7"} < set(lines[start + 1 :])
     assert lines[-1] == f"{written}: these numbers"  # no picture was drawn
-    assert {"validation/objective", "validation/elbo"} <= found.keys()
+    assert {"validation/objective_dynamic", "validation/elbo_dynamic", "validation/kl"} <= found.keys()
 
 
 def test_figures_are_drawn_into_the_run(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,6 +262,20 @@ def test_figures_are_drawn_into_the_run(digits: Path, monkeypatch: pytest.Monkey
         f"{digits / 'evaluation.json'}: these numbers",
         f"{digits / 'figures'}: samples.png latents.png",
     ]
+
+
+def test_other_settings_take_the_place_of_none(digits: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(digits, run, ignore=shutil.ignore_patterns("evaluation*"))
+    first = evaluate(run, samples=3)
+    assert evaluate(run, samples=3) == first
+    assert [file.name for file in run.glob("evaluation*")] == ["evaluation.json"]  # nothing was lost by the second
+    second = evaluate(run, samples=2)
+    (kept,) = set(run.glob("evaluation*")) - {run / "evaluation.json"}
+    assert re.fullmatch(r"evaluation-\d{8}-\d{6}\.json", kept.name)
+    assert json.loads(kept.read_text()) == first
+    assert json.loads((run / "evaluation.json").read_text()) == second
+    assert second["notes"][-1] == f"an evaluation with other settings was there; it is kept: {kept}"
 
 
 def test_another_set_takes_the_place_of_none(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +306,7 @@ def test_a_file_of_ones_own_is_judged_under_a_name_of_its_own(digits: Path, tmp_
     bits = (np.random.default_rng(0).random((40, 8, 8)) < 0.3).astype(np.uint8)
     np.savez(tmp_path / "mine.npz", x=bits, y=np.arange(40) % 10)
     found = evaluate(digits, data=str(tmp_path / "mine.npz"), samples=5)
-    assert {"nll_file", "file/objective", "linear_probe_accuracy"} <= found.keys()
+    assert {"nll_file", "file/objective_file", "linear_probe_accuracy"} <= found.keys()
     assert "nll_dynamic" not in found
     assert found["settings"]["data"] == str(tmp_path / "mine.npz")
     np.save(tmp_path / "mine.npy", bits.astype(bool))

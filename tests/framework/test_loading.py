@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import torch
 import framework
 from framework import checkpoint, loading
 from framework.checkpoint import CheckpointError
-from framework.data import DataError
+from framework.data import DataError, Dataset
 from framework.errors import RecipeError
 from framework.learners.latent import Latent
 from framework.learners.policy_gradient import PolicyGradient
@@ -103,6 +104,18 @@ def test_a_damaged_checkpoint_is_passed_over_by_name(digits: Path, tmp_path: Pat
     (note,) = loaded.notes
     assert "last.ckpt is damaged" in note
     assert "the one before is used" in note
+
+
+def test_what_data_took_the_place_of_others_is_noted(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Digits.load
+
+    def replaced(data: Digits) -> Dataset:
+        dataset = whole(data)
+        return replace(dataset, source=replace(dataset.source, fallbacks=("IN ITS PLACE are others.",)))
+
+    monkeypatch.setattr(Digits, "load", replaced)
+    assert loading.load_run(digits, with_data=True).notes == ["IN ITS PLACE are others."]
+    assert loading.load_run(digits).notes == []
 
 
 @pytest.mark.usefixtures("own_registries")

@@ -27,6 +27,8 @@ from framework_plugins.data.mnist_files import (
 Binarize = Literal["none", "threshold", "static", "dynamic"]
 Fallback = Literal["allow", "forbid"]
 
+SUBSTITUTE = "static_substitute"  # the binarisation where Larochelle's sample cannot be had
+
 
 @register_data("mnist")
 class MNIST(Data):
@@ -79,7 +81,10 @@ class MNIST(Data):
             )
         if self.binarize == "dynamic":
             source = replace(source, notes=(*source.notes, EVALUATION_NOTE))
-        return Dataset(self._facts(len(train)), source, train, validation, test)
+        facts = self._facts(len(train))
+        if self.binarize == "static" and source.fallbacks:
+            facts = replace(facts, binarization=SUBSTITUTE)
+        return Dataset(facts, source, train, validation, test)
 
     def _facts(self, dataset_size: int) -> Facts:
         values: Values = "unit_interval" if self.binarize == "none" else "binary"

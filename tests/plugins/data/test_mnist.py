@@ -201,7 +201,7 @@ class TestFallback:
         )
         assert grey.startswith("MNIST cannot be had: ")
         assert torch.equal(bits(dataset.train, seed=0, counter=1), bits(dataset.train, seed=1, counter=2))
-        assert dataset.facts == Facts((1, 28, 28), 4_000, "binary", "static")
+        assert dataset.facts == Facts((1, 28, 28), 4_000, "binary", "static_substitute")
 
     def test_another_sample_can_be_forbidden(self, tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
