@@ -78,7 +78,8 @@ def main() -> None:
     import torch  # noqa: F401
 
     assert not any(name.split(".")[0] in ("framework", "framework_plugins") for name in sys.modules)
-    known = mutations().MUTATIONS
+    module = mutations()
+    known = [*module.MUTATIONS, module.UNCHANGED]
     for index in map(int, sys.argv[1:]):
         print(index, outcome_of(known[index]), flush=True)
 

@@ -37,6 +37,7 @@ _MMD, _OF_MMD = "framework/mmd_of_samples.py", "tests/plugins/divergences/test_m
 _IMPORTANCE, _OF_IMPORTANCE = "framework/importance.py", "tests/framework/test_importance.py"
 _INFORMATION, _OF_INFORMATION = "framework/information.py", "tests/framework/test_information.py"
 _DISCRETE, _OF_DISCRETE = "framework/discrete.py", "tests/framework/test_discrete.py"
+_MIXTURE, _OF_MIXTURE = "framework/equal_mixture.py", "tests/framework/test_equal_mixture.py"
 _ESTIMATORS, _OF_ESTIMATORS = "framework/estimators.py", "tests/framework/test_estimators.py"
 _DIVERGENCES, _OF_DIVERGENCES = "plugins/framework_plugins/divergences", "tests/plugins/divergences"
 
@@ -297,10 +298,17 @@ MUTATIONS = [
     ),
     Mutation(
         "VampPrior's mixture without its 1/K",
-        "framework/equal_mixture.py",
+        _MIXTURE,
+        "constant = constant - math.log(len(mean))",
+        "pass",
+        _OF_MIXTURE,
+    ),
+    Mutation(
+        "VampPrior's components without their 2π",
+        _MIXTURE,
         " - HALF_LOG_TWO_PI * mean.shape[-1]  # [K]",
         "  # [K]",
-        "tests/framework/test_equal_mixture.py",
+        _OF_MIXTURE,
     ),
     Mutation(
         "importance weights without the prior",
@@ -394,3 +402,6 @@ MUTATIONS = [
         _OF_ESTIMATORS,
     ),
 ]
+
+# No fault, and nothing may fail: otherwise it is not the faults that the tests above notice.
+UNCHANGED = Mutation("nothing", _MIXTURE, "logsumexp(-1)", "logsumexp(-1)", _OF_MIXTURE)
