@@ -5,7 +5,6 @@ Legend: N examples, n points, D latent, F factors.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -21,7 +20,6 @@ from framework.mmd_of_samples import mmd_squared
 # The same for every run, whatever it was trained by: a number means nothing without its kernel and its widths.
 POINTS = 5_000  # at most, of each sample
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-GROUPS = 10
 KERNEL = "imq, widths 2·D times 0.1, 0.2, 0.5, 1, 2, 5, 10, unbiased"
 
 
@@ -65,7 +63,4 @@ def mmd_to_prior(z: Tensor, w: Tensor) -> Estimate:
     def of(a: Tensor, b: Tensor) -> float:
         return float(mmd_squared(a.double(), b.double(), "imq", widths, "u"))
 
-    group = torch.arange(len(z), device=z.device) % GROUPS
-    without = torch.tensor([of(z[group != one], w[group != one]) for one in range(GROUPS)], dtype=torch.float64)
-    variance = (GROUPS - 1) / GROUPS * float((without - without.mean()).square().sum())
-    return Estimate(of(z, w), math.sqrt(variance))
+    return Estimate.by_jackknife(of, z, w)

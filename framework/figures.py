@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from framework.canvas import new_figure, save, write_title
-from framework.coding import BATCH, evaluating
+from framework.coding import BATCH, decode, evaluating
 from framework.data import Split
 from framework.discrete import is_discrete
 from framework.examples import Examples
@@ -68,12 +68,12 @@ def draw_latent(learner: Latent, experience: Examples, folder: Path) -> list[Pat
         first = None if told is None else told[: len(inputs)]  # [B]
         reconstructions = learner.reconstruct(inputs, first)  # [B, *input_shape]
         labels_of_samples = spread(told, SAMPLES**2)  # [100]
-        samples = learner.generate(z[: SAMPLES**2], labels_of_samples)  # [100, *input_shape]
+        samples = decode(learner, z[: SAMPLES**2], labels_of_samples)  # [100, *input_shape]
         plane = None
         if learner.latent_dim == 2 and not is_discrete(learner.posterior(inputs, first)):
             points = square(quantiles()).to(z)  # [400, 2]
             one = None if told is None else told[:1].expand(len(points))  # [400]
-            plane = learner.generate(points, one)  # [400, *input_shape]
+            plane = decode(learner, points, one)  # [400, *input_shape]
     span = span_of(inputs)
     figures = {
         "reconstructions": _reconstructions(inputs, reconstructions, span),

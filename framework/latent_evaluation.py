@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch.distributions import constraints
 
-from framework.codes import GROUPS, KERNEL, POINTS
+from framework.codes import KERNEL, POINTS
 from framework.data import Facts, Split
 from framework.distributions import Delta
-from framework.estimate import Estimate
+from framework.estimate import GROUPS, Estimate
 from framework.examined import Examined, examined, squared_error
 from framework.latent_numbers import (
     Numbers,

@@ -55,7 +55,7 @@ def mmd_squared(z: Tensor, w: Tensor, kernel: Kernel, widths: Sequence[float], s
     if z.dim() != 2 or w.dim() != 2 or z.shape[1] != w.shape[1] or min(len(z), len(w)) < fewest:
         raise ValueError(
             f"mmd: the {statistic} statistic expects two samples [n, D], [m, D] of at least {fewest} points, "
-            f"found {list(z.shape)} and {list(w.shape)}"
+            f"found {list(z.shape)} and {list(w.shape)}; write a larger data.batch_size"
         )
     if torch.is_grad_enabled() and (z.requires_grad or w.requires_grad):
         value: Tensor = _MMDSquared.apply(z, w, kernel, tuple(widths), statistic)  # type: ignore[no-untyped-call]

@@ -17,7 +17,6 @@ from framework.randomness import key, rekey
 STEPS, BATCH = 1_500, 128  # of the classifier's training
 HIDDEN, FEATURES = 256, 64
 EXAMPLES = 20_000  # at most, that the classifier is trained on
-GROUPS = 10
 
 
 class Classifier(nn.Module):
@@ -116,12 +115,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 
 def frechet_estimate(a: Tensor, b: Tensor) -> Estimate:
     """Return `frechet_distance` with the delete-a-group jackknife's standard error, ten groups of each sample."""
-    groups = [torch.arange(len(sample), device=sample.device) % GROUPS for sample in (a, b)]
-    without = torch.tensor(
-        [frechet_distance(a[groups[0] != one], b[groups[1] != one]) for one in range(GROUPS)], dtype=torch.float64
-    )
-    variance = (GROUPS - 1) / GROUPS * float((without - without.mean()).square().sum())
-    return Estimate(frechet_distance(a, b), math.sqrt(variance))
+    return Estimate.by_jackknife(frechet_distance, a, b)
 
 
 def _covariance(sample: Tensor) -> Tensor:

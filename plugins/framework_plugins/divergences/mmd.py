@@ -141,7 +141,10 @@ def gaussian_mmd_squared(
     """
     count = len(mean)
     if statistic == "u" and count < 2:
-        raise ValueError(f"mmd: the u statistic expects at least 2 examples, found {count}")
+        raise ValueError(
+            f"mmd: the u statistic expects at least 2 examples, found {count}; "
+            "write statistic: v, or a larger data.batch_size"
+        )
     dtype = torch.promote_types(
         mean.dtype, torch.float32
     )  # half precision would lose the difference of the three means

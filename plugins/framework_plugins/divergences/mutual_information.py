@@ -61,7 +61,10 @@ class MutualInformation(Divergence):
         own = pairs.diagonal()  # [B]
         if self.bound == "upper":
             if count < 2:
-                raise ValueError("the upper bound leaves one example out: it needs a batch of 2 or more, found 1")
+                raise ValueError(
+                    "mutual_information: the upper bound leaves one example out and expects a batch of 2 or more, "
+                    "found 1; write bound: lower, or a larger data.batch_size"
+                )
             pairs = pairs.masked_fill(torch.eye(count, dtype=torch.bool, device=z.device), -torch.inf)
             count -= 1
         return (own - (pairs.logsumexp(1) - math.log(count))).mean()

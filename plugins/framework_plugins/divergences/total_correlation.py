@@ -78,8 +78,7 @@ class TotalCorrelation(Divergence):
         """Return TC, [] nats.
 
         Raises:
-            ValueError: a posterior whose dimensions are not independent given x, a batch of one example, or of more
-                examples than there are (stratified).
+            ValueError: a posterior whose dimensions are not independent given x, or a batch of one example.
         """
         count = len(z)
         if count < 2:
@@ -98,7 +97,8 @@ class TotalCorrelation(Divergence):
         """Return log w, [B, B], or [1, 1] where it is the same for all."""
         if self.estimate == "weighted":
             return like.new_full((1, 1), -math.log(self.dataset_size * count))
-        return stratified_weights(count, self.dataset_size, like).log()
+        # A batch of another set may be larger than the training set: it stands for a set of its own size.
+        return stratified_weights(count, max(count, self.dataset_size), like).log()
 
 
 def stratified_weights(count: int, dataset_size: int, like: Tensor) -> Tensor:
@@ -123,10 +123,7 @@ def stratified_weights(count: int, dataset_size: int, like: Tensor) -> Tensor:
                 [0.3333, 0.5000, 0.1667]])
     """
     if count > dataset_size:
-        raise ValueError(
-            "total_correlation: estimate: stratified expects a batch of at most the number of training examples, "
-            f"{dataset_size:,}, found {count:,}; write a smaller data.batch_size, or estimate: weighted"
-        )
+        raise ValueError(f"stratified_weights: expected 2 to {dataset_size:,} examples, found {count:,}")
     others = count - 1
     weights = like.new_full((count, count), 1 / others)
     rows = torch.arange(count, device=like.device)

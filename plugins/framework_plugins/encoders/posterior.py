@@ -33,7 +33,8 @@ class Posterior(nn.Module):
         categories: C, 2 or more, a divisor of D; None for what is not categorical.
 
     Raises:
-        OptionError: there is no latent dimension; the categories do not divide it, or are not for this posterior.
+        OptionError: there is no latent dimension; the categories do not divide it, or are not for this posterior; a
+            scale is asked for that this posterior does not have.
 
     Reference: Kingma & Welling, "Auto-Encoding Variational Bayes", 2014, appendix C.2, https://arxiv.org/abs/1312.6114.
     """
@@ -55,6 +56,9 @@ class Posterior(nn.Module):
         elif categories is not None:
             found, expected = f"{categories} with posterior: {posterior}", "null, or posterior: categorical beside it"
             raise OptionError("categories", found=found, expected=expected)
+        if scale != "exp" and posterior != "gaussian":
+            found = f"{scale} with posterior: {posterior}, which has no σ"
+            raise OptionError("scale", found=found, expected="exp, the default, or posterior: gaussian beside it")
         self.posterior, self.scale, self.categories = posterior, scale, categories
         self.linear = nn.Linear(features, 2 * latent_dim if posterior == "gaussian" else latent_dim)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
 from torch import Tensor
 
+from framework import OptionError
 from framework.distributions import Delta
 from framework_plugins.encoders.posterior import Posterior
 
@@ -40,6 +42,15 @@ def test_softplus_has_a_finite_value_and_gradient_where_it_underflows(raw: float
     assert layer.linear.bias.grad.isfinite().all()
     # log softplus(a) is a itself to within e^a, down to the smallest normal number, 1.2e-38 = e^-87.3
     assert log_scale.item() == pytest.approx(math.log(200.0) if raw > 0 else max(raw, math.log(2.0**-126)), rel=1e-6)
+
+
+def test_a_scale_is_refused_where_there_is_no_sigma() -> None:
+    message = (
+        "scale: expected exp, the default, or posterior: gaussian beside it, "
+        "found softplus with posterior: deterministic, which has no σ"
+    )
+    with pytest.raises(OptionError, match=f"^{re.escape(message)}$"):
+        Posterior(features=3, latent_dim=2, posterior="deterministic", scale="softplus")
 
 
 def test_deterministic_is_a_point_of_the_layers_outputs() -> None:
