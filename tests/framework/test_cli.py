@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("own_registries")
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
-# DESIGN §1: what third parties write.
+# What third parties write.
 ENERGY = '''\
 from torch import cdist
 
