@@ -21,7 +21,7 @@ from framework.prepare import prepare
 from framework.randomness import Keys
 from framework_plugins.data.mnist import MNIST
 
-RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "vae_mnist.yaml"
+RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 PUBLISHED = {2: (0.511, 0.283, 0.260), 100: (0.460, 0.274, 0.263)}  # by the number of latents
 
 
@@ -46,12 +46,10 @@ def test_the_first_epochs_of_the_course_task(
     monkeypatch.setattr(running, "draw", lambda *arguments: [])
     overrides = [
         f"data={{name: arrays, batch_size: 50, path: {images}}}",
-        f"latent_dim={latent_dim}",
-        "encoder.hidden=[500, 500]",
-        "decoder.hidden=[500, 500]",
         "trainer.max_epochs=3",
     ]
-    outcome = running.run(prepare(RECIPE, overrides, [], tmp_path), tmp_path, Console(quiet=True))
+    recipe = RECIPES / f"vae_{latent_dim}d_mnist.yaml"
+    outcome = running.run(prepare(recipe, overrides, [], tmp_path), tmp_path, Console(quiet=True))
     assert outcome.directory is not None
     records = [json.loads(line) for line in (outcome.directory / "metrics.jsonl").read_text().splitlines()]
     found = [record["train/reconstruction"] / 784 for record in records if "train/reconstruction" in record]
