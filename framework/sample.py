@@ -141,16 +141,10 @@ def sample(
     words = _words(source, around, label)
     folder = out or loaded.directory.path / "samples"
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {"x": x, "z": z, "labels": labels, "input": None if given is None else given[0]}
-    present = {key: value.cpu().numpy() for key, value in arrays.items() if value is not None}
-    with atomic(folder / "samples.npz") as file:
-        np.savez(file, allow_pickle=False, **present)
-    if given is not None:
-        x = torch.cat([given[0], x])
-    figure = _draw(x, labels, words, draws=draws, input_first=given is not None)
+    given_x = None if given is None else given[0]
     return Sampled(
-        figure=save(figure, folder / "samples.png"),
-        arrays=folder / "samples.npz",
+        figure=save(_drawn(x, labels, given_x, words, draws=draws), folder / "samples.png"),
+        arrays=_kept(folder / "samples.npz", {"x": x, "z": z, "labels": labels, "input": given_x}),
         number=number,
         source=words,
         draws=draws,
@@ -245,12 +239,21 @@ def _of_aggregate(
     return torch.from_numpy(fitted.sample(number)).to(like)
 
 
-def _draw(x: Tensor, labels: Tensor | None, source: str, *, draws: bool, input_first: bool) -> Figure:
-    shown = x[: MOST_SHOWN + input_first]
-    what = "draws" if draws else "means"
-    first = "the input, and " if input_first else ""
+def _kept(path: Path, arrays: dict[str, Tensor | None]) -> Path:
+    """Write the arrays that there are, and return where."""
+    present = {key: value.cpu().numpy() for key, value in arrays.items() if value is not None}
+    with atomic(path) as file:
+        np.savez(file, allow_pickle=False, **present)
+    return path
+
+
+def _drawn(x: Tensor, labels: Tensor | None, given: Tensor | None, source: str, *, draws: bool) -> Figure:
+    """Return the picture of samples [S, *input_shape], and before them of the input that they are around."""
+    shown, what = x[:MOST_SHOWN], "draws" if draws else "means"
     few = f", the first {MOST_SHOWN}" if len(shown) < len(x) else ""
-    subtitle = f"{first}{what} of p(x|z), z of {source}{few}"
+    subtitle = f"{what} of p(x|z), z of {source}{few}"
+    if given is not None:  # all have one label
+        shown, labels, subtitle = torch.cat([given, shown]), None, f"the input, and {subtitle}"
     columns = max(FEWEST, math.ceil(math.sqrt(len(shown))))
-    named = None if labels is None or input_first else labels[: len(shown)]
+    named = None if labels is None else labels[: len(shown)]
     return draw_samples(shown, columns, span_of(shown), subtitle, labels=named)
