@@ -56,7 +56,7 @@ def evaluate(
     again. A latent-variable model's likelihood, information and codes are judged too (`framework.latent_evaluation`);
     what is found is written to the run directory, `evaluation.json`, and drawn in its `figures/`; of another set than
     `test` to files of its own (`evaluation_file`), and in a folder of `figures/` that is called after the set. An
-    earlier evaluation with other settings or weights is renamed after its time.
+    earlier evaluation with other settings or weights is renamed after its time; pictures are drawn anew.
 
     Args:
         path: the run directory.
@@ -235,7 +235,7 @@ def _of_examples(
     }
     file = evaluation_file(loaded.directory.path, name)
     if kept := _set_aside(file, result):
-        result["notes"].append(f"an evaluation with other settings was there; it is kept: {kept}")
+        result["notes"].append(f"the numbers of other settings or weights were there; they are kept: {kept}")
     loaded.directory.write_json(file, result)
     return result
 

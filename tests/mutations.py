@@ -208,8 +208,8 @@ MUTATIONS = [
     Mutation(
         "InfoVAE's second weight without α",
         f"{_DIVERGENCES}/infovae.py",
-        "Term(self.of, self.alpha + self.lambda_ - 1)",
-        "Term(self.of, self.lambda_ - 1)",
+        "weight = alpha + lambda_ - 1",
+        "weight = lambda_ - 1",
         f"{_OF_DIVERGENCES}/test_infovae.py",
     ),
     Mutation(

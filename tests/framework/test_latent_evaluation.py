@@ -20,7 +20,7 @@ from framework.cli import app
 from framework.data import Facts, Split
 from framework.divergence import Term
 from framework.errors import RecipeError
-from framework.evaluate import describe, evaluate
+from framework.evaluate import _set_aside, describe, evaluate
 from framework.evaluation_table import rounded
 from framework.latent_evaluation import evaluate_latent
 from framework.learners.latent import Latent
@@ -275,7 +275,19 @@ def test_other_settings_take_the_place_of_none(digits: Path, tmp_path: Path) -> 
     assert re.fullmatch(r"evaluation-\d{8}-\d{6}\.json", kept.name)
     assert json.loads(kept.read_text()) == first
     assert json.loads((run / "evaluation.json").read_text()) == second
-    assert second["notes"][-1] == f"an evaluation with other settings was there; it is kept: {kept}"
+    assert second["notes"][-1] == f"the numbers of other settings or weights were there; they are kept: {kept}"
+
+
+@pytest.mark.parametrize("key", ["weights", "step", "settings"])
+def test_what_tells_two_evaluations_apart(key: str, tmp_path: Path) -> None:
+    result = {"weights": "last.ckpt", "step": 3, "settings": {"samples": 2}, "notes": []}
+    file = tmp_path / "evaluation.json"
+    file.write_text(json.dumps(result))
+    assert _set_aside(file, {**result, "notes": ["another"]}) is None
+    kept = _set_aside(file, {**result, key: "another"})
+    assert kept is not None
+    assert json.loads(kept.read_text()) == result
+    assert not file.exists()
 
 
 def test_another_set_takes_the_place_of_none(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
