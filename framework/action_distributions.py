@@ -21,7 +21,7 @@ from torch.distributions import Distribution, constraints, register_kl
 from torch.distributions.kl import kl_divergence as registered_kl
 from torch.distributions.utils import lazy_property
 
-from framework.distributions import DiagonalGaussian, SampleShape
+from framework.distributions import DiagonalGaussian, NoClosedForm, SampleShape
 from framework.errors import IncompatibleParts, OptionError
 
 
@@ -216,7 +216,7 @@ def _multi_multi(q: MultiCategorical, p: MultiCategorical) -> Tensor:
 def _squashed_squashed(q: SquashedGaussian, p: SquashedGaussian) -> Tensor:
     # A bijection changes no divergence: that of the bases, if both are brought into the same box.
     if not (torch.equal(q.low, p.low) and torch.equal(q.high, p.high)):
-        raise NotImplementedError  # torch's word for "no closed form"
+        raise NoClosedForm
     return registered_kl(q.base, p.base)
 
 

@@ -220,6 +220,10 @@ def closed_form_kl(q: Distribution, p: Distribution) -> Tensor | None:
         return None
 
 
+class NoClosedForm(NotImplementedError):
+    """What a registered divergence raises of parameters that it has no formula for, in torch's own protocol."""
+
+
 class InfiniteDivergence(ValueError):
     """What a registered divergence raises where q has mass outside p; the message says where, and what to take."""
 
@@ -260,7 +264,7 @@ def _as_diagonal(distribution: Distribution) -> Distribution:
         return distribution
     base = distribution.base_dist
     if not isinstance(base, Normal):
-        raise NotImplementedError  # torch's word for "no closed form": Monte Carlo takes over
+        raise NoClosedForm  # Monte Carlo takes over
     return DiagonalGaussian(base.loc, base.scale.log(), distribution.reinterpreted_batch_ndims)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints, register_kl
 
-from framework.distributions import InfiniteDivergence, SampleShape
+from framework.distributions import InfiniteDivergence, NoClosedForm, SampleShape
 from framework.supports import support_of_a_value
 
 
@@ -63,4 +63,4 @@ def _anything_uniform(q: Distribution, p: UniformBox) -> Tensor:
         raise InfiniteDivergence(
             f"KL is infinite: q has mass outside the prior's {box}; take mmd, or prior standard_normal"
         )
-    raise NotImplementedError  # torch's word for "no closed form"
+    raise NoClosedForm
