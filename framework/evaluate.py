@@ -211,7 +211,8 @@ def _of_examples(
         split, facts = read_examples(Path(name), dataset.facts, classes=classes)
         dataset = replace(dataset, test=split, facts=facts)
     learner.to("cuda" if torch.cuda.is_available() else "cpu")
-    kind, word = name if name in SETS else "file", f"_{dataset.facts.binarization}" * bool(dataset.facts.binarization)
+    kind, how = name if name in SETS else "file", dataset.facts.binarization
+    word = f"_{how}" if how else ""
     metrics = {f"{kind}/{key}{word if key in OF_BITS else ''}": value for key, value in _metrics(loaded, dataset, held)}
     if not isinstance(learner, Latent):
         return metrics

@@ -5,7 +5,6 @@ Legend: S samples.
 
 from __future__ import annotations
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -35,19 +34,20 @@ def draw_samples(
         width: of a sample, inches.
     """
     rows = -(-len(samples) // columns)
-    has_names = labels is not None and len(labels.unique()) > 1
-    figure = new_figure(width * columns + (0.7 if has_names else 0.3), width * rows * aspect(samples.shape[1:]) + 0.8)
+    names = [] if labels is None else _row_names(labels, columns)
+    figure = new_figure(width * columns + (0.7 if names else 0.3), width * rows * aspect(samples.shape[1:]) + 0.8)
     axes = figure.subplots()
     draw_tiles(axes, samples, columns, span)
-    if labels is not None and has_names:
-        _name_rows(axes, labels, columns)
+    if names:
+        axes.set_yticks([row + 0.5 for row in range(rows)], names)
+        axes.set_ylabel("label")
     write_title(axes, "Samples", subtitle)
     return figure
 
 
-def _name_rows(axes: Axes, labels: Tensor, columns: int) -> None:
-    """Name each row by its label, or by the first and the last of them."""
+def _row_names(labels: Tensor, columns: int) -> list[str]:
+    """Return each row's label, or the first and the last of them; nothing where all are the same."""
+    if len(labels.unique()) == 1:
+        return []
     ends = [(int(row.min()), int(row.max())) for row in labels.split(columns)]
-    names = [f"{first}" if first == last else f"{first}–{last}" for first, last in ends]
-    axes.set_yticks([row + 0.5 for row in range(len(names))], names)
-    axes.set_ylabel("label")
+    return [f"{first}" if first == last else f"{first}–{last}" for first, last in ends]
